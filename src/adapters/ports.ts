@@ -1,0 +1,239 @@
+/**
+ * The outside world as blackstart sees it: narrow ports, no SDK types. Adapters implement them on the official clients;
+ * tests implement them in a few lines. Every call is bounded by the signal it is given.
+ */
+
+export interface PodContainer {
+  readonly name: string;
+  /** `runtime://id`; empty before the container exists. */
+  readonly id: string;
+  readonly ready: boolean;
+  readonly restartCount: number;
+  /** ISO instant of the running container's start; null when it does not run. */
+  readonly startedAt: string | null;
+}
+
+export interface Pod {
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+  readonly resourceVersion: string;
+  readonly node: string | null;
+  readonly zone: string | null;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly phase: string;
+  readonly ready: boolean;
+  readonly deleting: boolean;
+  readonly createdAt: string;
+  readonly containers: readonly PodContainer[];
+}
+
+export interface ClusterNode {
+  readonly name: string;
+  readonly zone: string | null;
+  readonly ready: boolean;
+}
+
+/** A pod that runs one shell script on a node, in the node's PID namespace, and expires by itself. */
+export interface HelperPod {
+  readonly name: string;
+  readonly namespace: string;
+  readonly node: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly script: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly activeDeadlineSeconds: number;
+}
+
+export interface PodEvent {
+  readonly type: 'added' | 'modified' | 'deleted';
+  readonly pod: Pod;
+}
+
+export interface KubernetesPort {
+  listPods(namespace: string, selector: string, signal: AbortSignal): Promise<readonly Pod[]>;
+  /** `undefined` when there is none (404). */
+  getPod(namespace: string, name: string, signal: AbortSignal): Promise<Pod | undefined>;
+  /** Deletes exactly the pod with this uid (precondition); a pod that is gone counts as deleted; 409 is CONFLICT. */
+  deletePod(
+    namespace: string,
+    name: string,
+    options: { readonly uid: string; readonly gracePeriodSeconds: number },
+    signal: AbortSignal,
+  ): Promise<void>;
+  createHelperPod(helper: HelperPod, signal: AbortSignal): Promise<Pod>;
+  /** What the helper printed so far. */
+  podLog(namespace: string, name: string, signal: AbortSignal): Promise<string>;
+  listNodes(signal: AbortSignal): Promise<readonly ClusterNode[]>;
+  /** Lists, then watches, and lists again whenever the watch ends or expires (410), until the signal aborts. */
+  watchPods(
+    namespace: string,
+    selector: string,
+    signal: AbortSignal,
+    onEvent: (event: PodEvent) => void,
+  ): Promise<void>;
+  canI(verb: string, resource: string, namespace: string, signal: AbortSignal): Promise<boolean>;
+}
+
+export interface FisTemplate {
+  readonly description: string;
+  readonly roleArn: string;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly stopConditions: readonly { readonly source: string; readonly value?: string }[];
+  readonly targets: Readonly<
+    Record<
+      string,
+      | { readonly resourceType: string; readonly resourceArns: readonly string[]; readonly selectionMode: string }
+      | {
+          readonly resourceType: string;
+          readonly resourceTags: Readonly<Record<string, string>>;
+          readonly filters: readonly { readonly path: string; readonly values: readonly string[] }[];
+          readonly selectionMode: string;
+        }
+    >
+  >;
+  readonly actions: Readonly<
+    Record<
+      string,
+      {
+        readonly actionId: string;
+        readonly parameters: Readonly<Record<string, string>>;
+        readonly targets: Readonly<Record<string, string>>;
+      }
+    >
+  >;
+}
+
+export type FisStatus =
+  | 'pending'
+  | 'initiating'
+  | 'running'
+  | 'completed'
+  | 'stopping'
+  | 'stopped'
+  | 'failed'
+  | 'cancelled';
+
+export interface FisExperiment {
+  readonly id: string;
+  readonly templateId: string;
+  readonly status: FisStatus;
+  readonly reason: string;
+  readonly actionsMode: string | null;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly actions: Readonly<Record<string, { readonly status: string; readonly reason: string }>>;
+}
+
+export interface FisPort {
+  createTemplate(template: FisTemplate, clientToken: string, signal: AbortSignal): Promise<string>;
+  deleteTemplate(id: string, signal: AbortSignal): Promise<void>;
+  /** Template ids carrying this tag. */
+  listTemplates(tag: string, value: string, signal: AbortSignal): Promise<readonly string[]>;
+  /**
+   * Starts with `skip-all` and insists that the answer says so: an experiment that came back in any other mode is
+   * stopped at once and the call fails.
+   */
+  preview(templateId: string, clientToken: string, signal: AbortSignal): Promise<FisExperiment>;
+  start(
+    templateId: string,
+    clientToken: string,
+    tags: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<FisExperiment>;
+  /** `undefined` when there is none (404). */
+  get(id: string, signal: AbortSignal): Promise<FisExperiment | undefined>;
+  resolvedTargets(id: string, signal: AbortSignal): Promise<readonly { readonly type: string; readonly arn: string }[]>;
+  /** Stopping one that has ended, or is gone, is not an error. */
+  stop(id: string, signal: AbortSignal): Promise<void>;
+  listExperiments(tag: string, value: string, signal: AbortSignal): Promise<readonly FisExperiment[]>;
+  safetyLever(signal: AbortSignal): Promise<'disengaged' | 'engaged' | 'engaging' | 'unknown'>;
+}
+
+export interface Subnet {
+  readonly id: string;
+  readonly arn: string;
+  readonly zone: string;
+  readonly vpcId: string;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+/** Which network ACL a subnet has now. */
+export interface SubnetAcl {
+  readonly subnetId: string;
+  readonly networkAclId: string;
+  readonly associationId: string;
+  /** Tags of the ACL; FIS marks its own with managedByFIS=true. */
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+/** Which route table a subnet has now (region partitions swap it). */
+export interface SubnetRouteTable {
+  readonly subnetId: string;
+  readonly routeTableId: string;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface Ec2Port {
+  subnets(filter: { readonly zones: readonly string[] }, signal: AbortSignal): Promise<readonly Subnet[]>;
+  subnetAcls(subnetIds: readonly string[], signal: AbortSignal): Promise<readonly SubnetAcl[]>;
+  subnetRouteTables(subnetIds: readonly string[], signal: AbortSignal): Promise<readonly SubnetRouteTable[]>;
+}
+
+export interface DatabaseInstance {
+  readonly id: string;
+  readonly arn: string;
+  /** RDS status: available, rebooting, failing-over, modifying, … */
+  readonly status: string;
+  readonly zone: string;
+  readonly secondaryZone: string | null;
+  readonly multiZone: boolean;
+  readonly endpoint: string;
+  /** Identifier of the instance it replicates from; null for a primary. */
+  readonly source: string | null;
+  readonly replicas: readonly string[];
+}
+
+export interface RdsPort {
+  describe(instance: string, signal: AbortSignal): Promise<DatabaseInstance | undefined>;
+  /** RebootDBInstance with ForceFailover. */
+  failover(instance: string, signal: AbortSignal): Promise<void>;
+  /** PromoteReadReplica. One-way. */
+  promote(instance: string, signal: AbortSignal): Promise<void>;
+  /** Makes a lost or detached instance a replica of `source` again (CreateDBInstanceReadReplica). */
+  createReplica(instance: string, source: string, signal: AbortSignal): Promise<void>;
+}
+
+export interface HealthCheckStatus {
+  readonly id: string;
+  /** The region it watches: its domain name is `<region>.<service host>`. */
+  readonly region: string;
+  readonly healthy: boolean;
+  readonly detail: string;
+}
+
+export interface DnsRecord {
+  readonly name: string;
+  readonly type: 'CNAME';
+  readonly value: string;
+  readonly ttlSeconds: number;
+}
+
+export interface Route53Port {
+  healthChecks(signal: AbortSignal): Promise<readonly HealthCheckStatus[]>;
+  getRecord(zoneId: string, name: string, signal: AbortSignal): Promise<DnsRecord | undefined>;
+  /** UPSERT, then waits until the change is INSYNC. */
+  putRecord(zoneId: string, record: DnsRecord, signal: AbortSignal): Promise<void>;
+  /** Traffic share of a region, 0–100: the weight with which GeoDNS offers it where it is preferred. */
+  getWeight(zoneId: string, host: string, region: string, signal: AbortSignal): Promise<number>;
+  putWeight(zoneId: string, host: string, region: string, weight: number, signal: AbortSignal): Promise<void>;
+}
+
+export interface Ports {
+  kubernetes(context: string): KubernetesPort;
+  fis(region: string): FisPort;
+  ec2(region: string): Ec2Port;
+  rds(region: string): RdsPort;
+  route53(): Route53Port;
+}

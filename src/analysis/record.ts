@@ -1,0 +1,78 @@
+import type { Observation } from '../core/observation.ts';
+import type { Blind, InstrumentRecord, Sample, Stream } from '../probes/sample.ts';
+
+/**
+ * Everything analysis is a function of: read from the run's folder, never from the world. All instants are milliseconds
+ * on the machine's monotonic clock; durations are real, not documented, until a target is judged.
+ */
+export interface RunRecord {
+  readonly run: {
+    readonly id: string;
+    /** Experiment or drill name. */
+    readonly name: string;
+    readonly title: string;
+    readonly environment: string;
+    readonly timeScale: number;
+    readonly seed: number;
+    /** ISO instant of the origin, and the same instant on the monotonic clock. */
+    readonly startedAt: string;
+    readonly originMs: number;
+    readonly versions: Readonly<Record<string, string>>;
+  };
+  readonly streams: readonly Stream[];
+  /** Per stream, in send order. */
+  readonly samples: ReadonlyMap<string, readonly Sample[]>;
+  readonly blind: readonly Blind[];
+  readonly instrument: readonly InstrumentRecord[];
+  readonly observations: readonly Observation[];
+  readonly faults: readonly InjectedFault[];
+  readonly phases: readonly { readonly name: string; readonly startMs: number; readonly endMs: number | null }[];
+  readonly undo: {
+    readonly armed: number;
+    readonly reverted: number;
+    readonly outstanding: readonly { readonly fault: string; readonly target: string; readonly reason: string }[];
+  };
+  /** Rows of targets.yaml that the experiment covers. */
+  readonly targets: readonly Target[];
+  /** Facts that a target may need and that no sample carries, by name, such as `cache.available` or `health.period`. */
+  readonly facts: Readonly<Record<string, string | number | boolean>>;
+  /** Why the run ended before it was measured, if it did. */
+  readonly ended: { readonly reason: 'finished' | 'aborted' | 'failed'; readonly message: string | null };
+}
+
+export interface InjectedFault {
+  readonly fault: string;
+  readonly target: string;
+  /** t0: [inject call started, verified to bite]; `null` when it was never shown to bite. */
+  readonly effective: { readonly minMs: number; readonly maxMs: number } | null;
+  /** Revert [call started, verified to be back]; `null` while it is not. */
+  readonly reverted: { readonly minMs: number; readonly maxMs: number } | null;
+}
+
+/** One documented promise: a row of targets.yaml. Durations are documented milliseconds. */
+export interface Target {
+  readonly id: string;
+  readonly promise: string;
+  /** The bound as the documentation words it. */
+  readonly text: string;
+  readonly source: string;
+  /** Name of a registered measure, which says how the observed figure is computed from the record. */
+  readonly measure: string;
+  readonly with: Readonly<Record<string, string | number | boolean>>;
+  readonly maxMs?: number;
+  readonly minShare?: number;
+  readonly maxShare?: number;
+  readonly maxCount?: number;
+  /** Other documented numbers for the same thing, judged and reported beside it (contradictions are not hidden). */
+  readonly also?: readonly { readonly text: string; readonly maxMs: number; readonly source: string }[];
+}
+
+export type Verdict = 'PASS' | 'FAIL' | 'INCONCLUSIVE' | 'NOT MEASURED';
+export type RunVerdict = 'PASS' | 'FAIL' | 'INCONCLUSIVE' | 'VOID';
+
+/** A duration with its error. `maxMs` may be infinite (never seen to end). */
+export interface Bracket {
+  readonly estimateMs: number;
+  readonly minMs: number;
+  readonly maxMs: number;
+}

@@ -1,0 +1,37 @@
+import { z } from 'zod';
+
+/**
+ * Something that happened at an instant nobody could see exactly: between `minMs` (last look before) and `maxMs` (first
+ * look after), on the machine's monotonic clock.
+ */
+export const observationSchema = z.strictObject({
+  name: z.enum([
+    'fault.effective', // inject call … verified to bite
+    'fault.reverted', // revert call … verified to be back
+    'pod.deleted', // subject: pod
+    'pod.not-ready', // subject: pod; out of rotation
+    'pod.ready', // subject: pod; data.replaces names the pod or container it stands in for
+    'pod.restarted', // subject: pod
+    'replicas.changed', // subject: zone; data.ready
+    'health.failed', // subject: region; the health check that steers DNS turned unhealthy (detection)
+    'health.restored', // subject: region
+    'zone.removed', // subject: zone, no longer among the DNS answers
+    'zone.restored', // subject: zone
+    'route.changed', // subject: client location; data.from, data.to are regions
+    'database.unavailable', // subject: instance
+    'database.failover', // subject: instance; data.zone is the writer's new zone
+    'database.available', // subject: instance
+    'redundancy.restored', // subject: instance or workload
+    'decision', // subject: step; data.by is person or auto
+    'step.started', // subject: step
+    'step.finished', // subject: step
+    'hands.needed', // subject: what a person had to do
+  ]),
+  subject: z.string(),
+  minMs: z.number(),
+  maxMs: z.number(),
+  /** Who saw it: kubernetes, rds, route53, dns, links, runner. */
+  source: z.string(),
+  data: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])).default({}),
+});
+export type Observation = z.output<typeof observationSchema>;

@@ -1,0 +1,125 @@
+import type { Environment, LabSettings } from '../core/environment.ts';
+
+/**
+ * Where something is. Traffic between two places crosses links that can be cut:
+ * `zone/us-west-2a`, `region/us-west-2` (a regional service: no zone failure reaches it), `client/us-west`,
+ * `edge` (GeoDNS and its health checkers), `operator` (the person at the keyboard; control planes).
+ */
+export type Place = `zone/${string}` | `region/${string}` | `client/${string}` | 'edge' | 'operator';
+
+/** A destination with a fixed port. Pods have none: they are reached through an egress (HTTP CONNECT). */
+export interface Endpoint {
+  /** `balancer/<zone>`, `postgres/<zone>`, `wal/<zone>`, `vector/<region>`, `objects/<region>`, `kubernetes/<region>`, `cache/<index>`. */
+  readonly id: string;
+  readonly place: Place;
+  /** Loopback port the component itself listens on. Nobody but the links connects to it. */
+  readonly port: number;
+}
+
+/** A listener of the links: what `source` connects to in order to reach `endpoint`. */
+export interface Forward {
+  readonly source: Place;
+  readonly endpoint: string;
+  readonly port: number;
+}
+
+/** Everything a component needs to know; one JSON file in the lab's state folder, readable by the owner alone. */
+export interface LabLayout {
+  readonly environment: Environment;
+  readonly settings: LabSettings;
+  readonly timeScale: number;
+  readonly stateDir: string;
+  /** Bearer token of every control API, the Kubernetes API and (as the secret key) the AWS API. */
+  readonly token: string;
+  readonly awsAccessKeyId: string;
+  readonly endpoints: readonly Endpoint[];
+  readonly forwards: readonly Forward[];
+  /** Place → port of its egress: `CONNECT <zone>.zone.lab:<port>` reaches a pod's port in that zone. */
+  readonly egress: Readonly<Record<Place, number>>;
+  /** Place → port of its DNS resolver (UDP and TCP): each client location, each zone, and the operator. */
+  readonly resolvers: Readonly<Record<Place, number>>;
+  /** Control APIs on loopback (bearer token): links, dns, database, supervisor. `aws` is the AWS API itself. */
+  readonly control: Readonly<Record<'supervisor' | 'links' | 'dns' | 'database' | 'aws', number>>;
+  /** One-way delay (ms, real) added on the way from a primary to a replica: WAL of `endpoint` as seen from `source`. */
+  readonly walDelays: readonly { readonly source: Place; readonly endpoint: string; readonly delayMs: number }[];
+  readonly databaseUser: string;
+  readonly databasePassword: string;
+  /** Path of a redis-server, or null: then there is no cache. */
+  readonly redisServer: string | null;
+}
+
+export const zonePlace = (zone: string): Place => `zone/${zone}`;
+export const regionPlace = (region: string): Place => `region/${region}`;
+export const clientPlace = (client: string): Place => `client/${client}`;
+
+/** Documented milliseconds → real milliseconds of this lab. */
+export const scaled = (layout: LabLayout, documentedMs: number): number => documentedMs / layout.timeScale;
+
+/** A scaled time-out, never below what real work needs. */
+export const scaledTimeout = (layout: LabLayout, documentedMs: number): number =>
+  Math.max(scaled(layout, documentedMs), layout.settings.timeoutFloor);
+
+/** The loopback port at which `source` reaches `endpoint`. */
+export const forwardPort = (layout: LabLayout, source: Place, endpoint: string): number => {
+  const found = layout.forwards.find((forward) => forward.source === source && forward.endpoint === endpoint);
+  if (found === undefined) throw new Error(`no link from ${source} to ${endpoint}`);
+  return found.port;
+};
+
+export const regionOfZone = (environment: Environment, zone: string): string => {
+  const region = environment.regions.find((candidate) => candidate.zones.some((one) => one.name === zone));
+  if (region === undefined) throw new Error(`no region has zone ${zone}`);
+  return region.name;
+};
+
+/** PostgreSQL nodes: which zone each runs in, the RDS instance it belongs to, and what it starts as. */
+export interface DatabaseNode {
+  readonly id: string;
+  readonly zone: string;
+  readonly region: string;
+  readonly instance: string;
+  readonly role: 'primary' | 'standby' | 'replica';
+  readonly lagMs: number;
+}
+
+export const databaseNodes = (environment: Environment): readonly DatabaseNode[] =>
+  environment.regions.flatMap((region): DatabaseNode[] => {
+    const { instance, zone, standbyZone, lag } = region.database;
+    const base = { region: region.name, instance, lagMs: lag ?? 0 };
+    if (region.role !== 'primary') return [{ ...base, id: `postgres/${zone}`, zone, role: 'replica' }];
+    const primary: DatabaseNode = { ...base, id: `postgres/${zone}`, zone, role: 'primary' };
+    return standbyZone === undefined
+      ? [primary]
+      : [primary, { ...base, id: `postgres/${standbyZone}`, zone: standbyZone, role: 'standby' }];
+  });
+
+/** The endpoints, links and resolvers an environment needs, before ports are known. Pure. */
+export const shapeOf = (
+  environment: Environment,
+  cacheNodes: number,
+): {
+  readonly endpoints: readonly { readonly id: string; readonly place: Place }[];
+  readonly sources: readonly Place[];
+  readonly resolverPlaces: readonly Place[];
+} => {
+  const zones = environment.regions.flatMap((region) => region.zones.map((zone) => zone.name));
+  const regions = environment.regions.map((region) => region.name);
+  const clients = environment.clients.map((client) => clientPlace(client.name));
+  const nodes = databaseNodes(environment);
+  return {
+    endpoints: [
+      ...zones.map((zone) => ({ id: `balancer/${zone}`, place: zonePlace(zone) })),
+      ...nodes.map((node) => ({ id: node.id, place: zonePlace(node.zone) })),
+      ...nodes.map((node) => ({ id: `wal/${node.zone}`, place: zonePlace(node.zone) })),
+      ...regions.map((region) => ({ id: `vector/${region}`, place: regionPlace(region) })),
+      ...regions.map((region) => ({ id: `objects/${region}`, place: regionPlace(region) })),
+      ...regions.map((region) => ({ id: `kubernetes/${region}`, place: regionPlace(region) })),
+      ...Array.from({ length: cacheNodes }, (_, index) => ({
+        id: `cache/${index}`,
+        place: zonePlace(zones[index % zones.length] ?? ''),
+      })),
+    ],
+    sources: [...zones.map(zonePlace), ...regions.map(regionPlace), ...clients, 'edge', 'operator'],
+    resolverPlaces: [...clients, ...zones.map(zonePlace), 'operator'],
+  };
+};
