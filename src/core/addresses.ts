@@ -1,4 +1,9 @@
+import { readFile } from 'node:fs/promises';
+import { tmpdir, userInfo } from 'node:os';
+import path from 'node:path';
 import { z } from 'zod';
+import type { Environment } from './environment.ts';
+import { BlackstartError } from './errors.ts';
 
 /**
  * Where the APIs and entry points of an environment are reached. For the lab they come from what runs (`lab status`);
@@ -18,3 +23,45 @@ export const addressesSchema = z.strictObject({
   database: z.strictObject({ user: z.string(), passwordFile: z.string() }).nullable(),
 });
 export type Addresses = z.output<typeof addressesSchema>;
+
+/** Folder in which labs keep their state, one folder per environment name. */
+export const labHome = (): string =>
+  process.env['BLACKSTART_LAB_HOME'] ?? path.join(tmpdir(), `blackstart-lab-${userInfo().uid}`);
+
+/**
+ * The addresses of an environment: what its file says, or, for a lab, what the running lab published.
+ * Throws UNREACHABLE when the lab is not up.
+ */
+export const readAddresses = async (environment: Environment): Promise<Addresses> => {
+  if (environment.lab === undefined) {
+    return {
+      timeScale: 1,
+      kubeconfig: environment.addresses?.kubeconfig ?? null,
+      awsEndpoint: environment.addresses?.awsEndpoint ?? null,
+      awsCredentialsFile: null,
+      resolvers: Object.fromEntries(
+        environment.clients.flatMap((client) =>
+          client.resolver === undefined ? [] : [[client.name, client.resolver]],
+        ),
+      ),
+      database: null,
+    };
+  }
+  const file = path.join(labHome(), environment.name, 'addresses.json');
+  try {
+    return addressesSchema.parse(JSON.parse(await readFile(file, 'utf8')));
+  } catch (cause) {
+    throw new BlackstartError(
+      'UNREACHABLE',
+      `the lab of environment ${environment.name} is not up`,
+      `Start it with "blackstart lab up --env ${environment.name}".`,
+      { cause },
+    );
+  }
+};
+
+/** What the lock of an environment is named after: the platform itself, not the file that describes it. */
+export const environmentIdentity = (environment: Environment, addresses: Addresses): string =>
+  environment.lab === undefined
+    ? `${environment.name} ${environment.aws.account} ${environment.regions.map((region) => region.kubernetes.context)}`
+    : `lab ${path.join(labHome(), environment.name)} ${addresses.kubeconfig}`;

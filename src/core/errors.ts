@@ -64,3 +64,7 @@ export const isBlackstartError = (error: unknown): error is BlackstartError =>
 /** The message of anything that was thrown, on one line. */
 export const messageOf = (error: unknown): string =>
   (error instanceof Error ? error.message || error.name : String(error)).replaceAll(/\s+/g, ' ').trim();
+
+/** Is this the file system's "no such file or folder"? */
+export const isFileMissing = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'ENOENT';

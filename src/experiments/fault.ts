@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import type { Ports } from '../adapters/ports.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Environment } from '../core/environment.ts';
+import type { RevertState } from '../core/undo.ts';
 
 /** What a fault may use. `signal` is a deadline inside `inject` and `revert`, the abort elsewhere. */
 export interface FaultContext {
@@ -40,12 +41,6 @@ export interface Permission {
   readonly action: string;
   readonly resource: string;
 }
-
-/** Where an undo stands. `conflict`: somebody else changed the resource; the difference is shown and nothing is overwritten. */
-export type RevertState =
-  | { readonly state: 'reverted' }
-  | { readonly state: 'pending'; readonly detail: string }
-  | { readonly state: 'conflict'; readonly difference: string };
 
 /**
  * Breaks one target, and knows how to put it back from data alone. Iterating, limits, deadlines, journal and retries
