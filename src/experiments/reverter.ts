@@ -64,6 +64,10 @@ export const undoDependencies = (
   journal,
   clock: session.clock,
   reverter: reverterFor(session, runId),
-  limits: { revertMs: fixedMs, verifyMs: fixedMs + selfHealingDocumentedMs / session.timeScale, attemptsMax: 3 },
+  limits: {
+    revertMs: fixedMs + selfHealingDocumentedMs / session.timeScale,
+    verifyMs: fixedMs + selfHealingDocumentedMs / session.timeScale,
+    attemptsMax: 3,
+  },
   onProgress,
 });

@@ -1,0 +1,22 @@
+import type { z } from 'zod';
+import type { Running } from '../experiments/running.ts';
+
+/** Moves a drill on: waits, asks, promotes, shifts traffic, injects, reverts. */
+export interface StepDefinition<Params extends z.ZodType> {
+  readonly name: string;
+  readonly summary: string;
+  readonly params: Params;
+  /** What a person reads before the step runs. */
+  describe(params: z.output<Params>): string;
+  /** Returns when the step has been achieved; throws when it has not. */
+  run(params: z.output<Params>, running: Running): Promise<void>;
+}
+
+/** A step with its types closed over: parameters are parsed at its edge. */
+export type Step = StepDefinition<z.ZodType>;
+
+export const defineStep = <Params extends z.ZodType>(step: StepDefinition<Params>): Step => ({
+  ...step,
+  describe: (params) => step.describe(step.params.parse(params)),
+  run: (params, running) => step.run(step.params.parse(params), running),
+});

@@ -1,0 +1,196 @@
+import { z } from 'zod';
+import type { DatabaseInstance, RdsPort } from '../../../adapters/ports.ts';
+import { deadline, poll } from '../../../core/clock.ts';
+import { BlackstartError } from '../../../core/errors.ts';
+import { primaryRegion, resolveRegion } from '../../../core/places.ts';
+import type { RevertState } from '../../../core/undo.ts';
+import { defineFault, type FaultContext } from '../../fault.ts';
+
+const place = z.strictObject({ region: z.string(), instance: z.string() });
+
+/**
+ * What the platform's database looked like before the promotion: who was primary, who is promoted, and where the
+ * database's DNS name pointed. Enough to fail back from any half-way state.
+ */
+const undoSchema = z.strictObject({
+  original: place,
+  promoted: place,
+  zoneId: z.string(),
+  recordName: z.string(),
+  recordValue: z.string(),
+  ttlSeconds: z.number(),
+});
+type Undo = z.output<typeof undoSchema>;
+
+const lookEveryMs = 200;
+/** Documented time one step of the way home may take. */
+const stepDocumentedMs = 60 * 60_000;
+
+const describe = async (rds: RdsPort, instance: string, signal: AbortSignal): Promise<DatabaseInstance> => {
+  const found = await rds.describe(instance, signal);
+  if (found !== undefined) return found;
+  throw new BlackstartError(
+    'UNREACHABLE',
+    `RDS knows no instance ${instance}`,
+    'Compare the environment file with "aws rds describe-db-instances".',
+  );
+};
+
+/** Waits until the instance is available and `holds` is true of it. */
+export const untilDatabase = async (
+  context: FaultContext,
+  where: { readonly region: string; readonly instance: string },
+  what: string,
+  holds: (instance: DatabaseInstance) => boolean,
+): Promise<DatabaseInstance> => {
+  const { clock, timeScale, ports, signal } = context;
+  const limitMs = 30_000 + stepDocumentedMs / timeScale;
+  const reason = new BlackstartError(
+    'UNREACHABLE',
+    `${where.instance} was not ${what} within ${Math.round(limitMs / 1000)} s`,
+    'See its events in the RDS console, or "blackstart lab logs database".',
+  );
+  const limit = deadline(clock, limitMs, reason, signal);
+  try {
+    return await poll(clock, lookEveryMs, limit.signal, async () => {
+      const now = await describe(ports.rds(where.region), where.instance, limit.signal);
+      return now.status === 'available' && holds(now) ? now : undefined;
+    });
+  } finally {
+    limit.dispose();
+  }
+};
+
+/** Makes the original primary a replica of the promoted one, so that nothing written since the promotion is lost. */
+export const resyncOriginal = async (undo: Undo, context: FaultContext): Promise<void> => {
+  const original = await describe(context.ports.rds(undo.original.region), undo.original.instance, context.signal);
+  if (original.source !== undo.promoted.instance) {
+    await context.ports
+      .rds(undo.original.region)
+      .createReplica(undo.original.instance, undo.promoted.instance, context.signal);
+  }
+  const isReplica = (now: DatabaseInstance): boolean => now.source === undo.promoted.instance;
+  await untilDatabase(context, undo.original, `a replica of ${undo.promoted.instance}`, isReplica);
+};
+
+const pointHome = async (undo: Undo, { ports, signal }: FaultContext): Promise<void> => {
+  const { zoneId, recordName: name, recordValue: value, ttlSeconds } = undo;
+  const record = await ports.route53().getRecord(zoneId, name, signal);
+  if (record?.value !== value)
+    await ports.route53().putRecord(zoneId, { name, type: 'CNAME', value, ttlSeconds }, signal);
+};
+
+const isHome = async (undo: Undo, { ports, signal }: FaultContext): Promise<boolean> =>
+  (await ports.route53().getRecord(undo.zoneId, undo.recordName, signal))?.value === undo.recordValue;
+
+/** Connections that resolved the old name may write to the promoted instance for one more TTL. */
+const drainMarginMs = 500;
+
+/**
+ * The way home, from whichever half-way state it is found in. The name decides who has authority while both instances
+ * stand alone: pointing away, the original is first made a replica of the promoted one; pointing home, the original
+ * already has every write. The name moves home while the original is still read-only, and the original is promoted only
+ * after one TTL, so that a late write to the promoted instance is still replicated and none is ever lost.
+ */
+const failBack = async (undo: Undo, context: FaultContext): Promise<void> => {
+  const { ports, signal, clock } = context;
+  const look = async (one: z.output<typeof place>): Promise<DatabaseInstance> =>
+    await describe(ports.rds(one.region), one.instance, signal);
+  if ((await look(undo.promoted)).source !== undo.original.instance) {
+    const standsAlone = (await look(undo.original)).source === null;
+    if (!(standsAlone && (await isHome(undo, context)))) {
+      await resyncOriginal(undo, context);
+      await pointHome(undo, context);
+      await clock.sleep(undo.ttlSeconds * 1000 + drainMarginMs, signal);
+      await ports.rds(undo.original.region).promote(undo.original.instance, signal);
+      await untilDatabase(context, undo.original, 'a primary', (now) => now.source === null);
+    }
+    await ports.rds(undo.promoted.region).createReplica(undo.promoted.instance, undo.original.instance, signal);
+  }
+  await pointHome(undo, context);
+};
+
+const stateOf = async (undo: Undo, context: FaultContext): Promise<RevertState> => {
+  const { ports, signal } = context;
+  const promoted = await describe(ports.rds(undo.promoted.region), undo.promoted.instance, signal);
+  const original = await describe(ports.rds(undo.original.region), undo.original.instance, signal);
+  if (promoted.source !== undo.original.instance || promoted.status !== 'available') {
+    return {
+      state: 'pending',
+      detail: `${promoted.id} becomes a replica of ${original.id} again (${promoted.status})`,
+    };
+  }
+  if (original.status !== 'available' || (original.multiZone && original.secondaryZone === null)) {
+    return { state: 'pending', detail: `${original.id} gets its standby back (${original.status})` };
+  }
+  const record = await ports.route53().getRecord(undo.zoneId, undo.recordName, signal);
+  if (record?.value === undo.recordValue) return { state: 'reverted' };
+  if (record?.value.startsWith(`${promoted.id}.`)) return { state: 'pending', detail: `${undo.recordName} moves home` };
+  const now = record?.value ?? 'nothing';
+  return { state: 'conflict', difference: `${undo.recordName}: was ${undo.recordValue}, is now ${now}` };
+};
+
+/** Promotes the failover region's database replica. Undone by failing back: resync, name, promotion, replica again. */
+export const databasePromote = defineFault({
+  name: 'database.promote',
+  summary: "Promotes another region's replica to primary; undone by failing back without losing what was written.",
+  params: z.strictObject({
+    region: z.string().default('failover').meta({ description: 'Region whose replica is promoted.' }),
+  }),
+  undo: undoSchema,
+  expiry: 'none on the target side: a promotion stays until it is failed back',
+
+  permissions: (_params, environment) => [
+    ...['rds:DescribeDBInstances', 'rds:PromoteReadReplica', 'rds:CreateDBInstanceReadReplica'].map((action) => ({
+      provider: 'aws' as const,
+      action,
+      resource: `arn:aws:rds:*:${environment.aws.account}:db:*`,
+    })),
+    {
+      provider: 'aws',
+      action: 'route53:ChangeResourceRecordSets',
+      resource: `arn:aws:route53:::hostedzone/${environment.service.hostedZoneId}`,
+    },
+  ],
+
+  async plan({ region }, context) {
+    const { environment, ports, signal } = context;
+    const promoted = resolveRegion(environment, region);
+    const original = primaryRegion(environment);
+    const { hostedZoneId: zoneId, databaseHost: recordName } = environment.service;
+    const record = await ports.route53().getRecord(zoneId, recordName, signal);
+    const now = await describe(ports.rds(promoted.name), promoted.database.instance, signal);
+    if (record === undefined || now.source !== original.database.instance) {
+      throw new BlackstartError(
+        'PLAN_REFUSED',
+        record === undefined
+          ? `hosted zone ${zoneId} has no record ${recordName}`
+          : `${now.id} is not a replica of ${original.database.instance}`,
+        'Put the platform into its documented state first; "blackstart check" shows what differs.',
+      );
+    }
+    const undo: Undo = {
+      original: { region: original.name, instance: original.database.instance },
+      promoted: { region: promoted.name, instance: promoted.database.instance },
+      zoneId,
+      recordName,
+      recordValue: record.value,
+      ttlSeconds: record.ttlSeconds,
+    };
+    return [{ target: `database/${now.id}`, undo, blast: { pods: 0, zones: [], regions: [], workloads: {} } }];
+  },
+
+  async inject({ undo }, _params, { ports, signal }) {
+    await ports.rds(undo.promoted.region).promote(undo.promoted.instance, signal);
+  },
+
+  async bites({ undo }, { ports, signal }) {
+    const now = await ports.rds(undo.promoted.region).describe(undo.promoted.instance, signal);
+    return now?.status === 'available' && now.source === null ? `${now.id} is a primary` : undefined;
+  },
+
+  revert: failBack,
+  isReverted: stateOf,
+  // A promotion carries no run id of its own: it is found by its journal, or by "check", never guessed.
+  discover: async () => [],
+});
