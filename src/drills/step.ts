@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { FaultUse } from '../experiments/plan.ts';
 import type { Running } from '../experiments/running.ts';
 
 /** Moves a drill on: waits, asks, promotes, shifts traffic, injects, reverts. */
@@ -8,6 +9,8 @@ export interface StepDefinition<Params extends z.ZodType> {
   readonly params: Params;
   /** What a person reads before the step runs. */
   describe(params: z.output<Params>): string;
+  /** Faults whose undo must be durable before the drill's first fault, so that they are undone after it. */
+  arms?(params: z.output<Params>): readonly Pick<FaultUse, 'fault' | 'with'>[];
   /** Returns when the step has been achieved; throws when it has not. */
   run(params: z.output<Params>, running: Running): Promise<void>;
 }
@@ -18,5 +21,6 @@ export type Step = StepDefinition<z.ZodType>;
 export const defineStep = <Params extends z.ZodType>(step: StepDefinition<Params>): Step => ({
   ...step,
   describe: (params) => step.describe(step.params.parse(params)),
+  arms: (params) => step.arms?.(step.params.parse(params)) ?? [],
   run: (params, running) => step.run(step.params.parse(params), running),
 });

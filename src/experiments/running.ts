@@ -35,7 +35,7 @@ export interface Running {
   /** Puts back what was armed by these faults, or everything; newest first. */
   revert(faults?: readonly string[]): Promise<RevertOutcome>;
   /** The undo records armed by a fault and not yet reverted. */
-  armed(fault: string): readonly unknown[];
+  armed(fault: string): Promise<readonly unknown[]>;
   /**
    * Waits until every required stream has been steady, by the confirmation rule, on probes sent after `sinceMs`.
    * Returns what was still missing when `atMostMs` of real time had passed; empty when all are steady.

@@ -12,7 +12,7 @@ const place = z.strictObject({ region: z.string(), instance: z.string() });
  * What the platform's database looked like before the promotion: who was primary, who is promoted, and where the
  * database's DNS name pointed. Enough to fail back from any half-way state.
  */
-const undoSchema = z.strictObject({
+export const promotionUndoSchema = z.strictObject({
   original: place,
   promoted: place,
   zoneId: z.string(),
@@ -20,7 +20,7 @@ const undoSchema = z.strictObject({
   recordValue: z.string(),
   ttlSeconds: z.number(),
 });
-type Undo = z.output<typeof undoSchema>;
+type Undo = z.output<typeof promotionUndoSchema>;
 
 const lookEveryMs = 200;
 /** Documented time one step of the way home may take. */
@@ -137,7 +137,7 @@ export const databasePromote = defineFault({
   params: z.strictObject({
     region: z.string().default('failover').meta({ description: 'Region whose replica is promoted.' }),
   }),
-  undo: undoSchema,
+  undo: promotionUndoSchema,
   expiry: 'none on the target side: a promotion stays until it is failed back',
 
   permissions: (_params, environment) => [

@@ -1,0 +1,18 @@
+import { z } from 'zod';
+import { resolveRegion } from '../../core/places.ts';
+import { defineStep } from '../step.ts';
+
+export const pointDatabase = defineStep({
+  name: 'point-database',
+  summary: "Points the database's DNS name at a region's instance. Undone with the promotion it belongs to.",
+  params: z.strictObject({ region: z.string().default('failover') }),
+  describe: ({ region }) => `point the database's name at region ${region}`,
+  async run({ region }, running) {
+    const { environment, ports } = running.session;
+    const { hostedZoneId, databaseHost: name, databaseDomain } = environment.service;
+    const value = `${resolveRegion(environment, region).database.instance}.${databaseDomain}`;
+    const before = await ports.route53().getRecord(hostedZoneId, name, running.signal);
+    const ttlSeconds = before?.ttlSeconds ?? 60;
+    await ports.route53().putRecord(hostedZoneId, { name, type: 'CNAME', value, ttlSeconds }, running.signal);
+  },
+});

@@ -1,0 +1,102 @@
+import path from 'node:path';
+import type { InjectedFault, RunRecord, Target } from '../analysis/record.ts';
+import { BlackstartError } from '../core/errors.ts';
+import { type JournalEvent, outstanding } from '../core/journal.ts';
+import type { Blind, InstrumentRecord, Sample, Stream } from '../probes/sample.ts';
+import { startOf } from './recover.ts';
+
+/** What the probes left in a run's folder. */
+export interface Recorded {
+  readonly samples: ReadonlyMap<string, readonly Sample[]>;
+  readonly blind: readonly Blind[];
+  readonly instrument: readonly InstrumentRecord[];
+}
+
+const faultsOf = (events: readonly JournalEvent[]): readonly InjectedFault[] => {
+  const faults = new Map<string, InjectedFault>();
+  const update = (undoId: string, change: Partial<InjectedFault>): void => {
+    const known = faults.get(undoId);
+    if (known !== undefined) faults.set(undoId, { ...known, ...change });
+  };
+  for (const event of events) {
+    if (event.type === 'undo.armed') {
+      faults.set(event.undoId, { fault: event.fault, target: event.target, effective: null, reverted: null });
+    }
+    if (event.type === 'fault.effective')
+      update(event.undoId, { effective: { minMs: event.minMs, maxMs: event.maxMs } });
+    if (event.type === 'undo.done') update(event.undoId, { reverted: { minMs: event.minMs, maxMs: event.maxMs } });
+  }
+  const injected = new Set(events.flatMap((event) => (event.type === 'fault.injected' ? [event.undoId] : [])));
+  return [...faults].flatMap(([undoId, fault]) => (injected.has(undoId) ? [fault] : []));
+};
+
+const phasesOf = (events: readonly JournalEvent[]): RunRecord['phases'] => {
+  const phases: { name: string; startMs: number; endMs: number | null }[] = [];
+  for (const event of events) {
+    if (event.type === 'phase.started') phases.push({ name: event.phase, startMs: event.atMs, endMs: null });
+    if (event.type !== 'phase.finished') continue;
+    const open = phases.findLast((phase) => phase.name === event.phase && phase.endMs === null);
+    if (open !== undefined) open.endMs = event.atMs;
+  }
+  return phases;
+};
+
+const undoOf = (events: readonly JournalEvent[]): RunRecord['undo'] => {
+  const reasons = new Map<string, string>();
+  for (const event of events) {
+    if (event.type === 'undo.failed') reasons.set(event.undoId, event.message);
+    if (event.type === 'undo.conflict') reasons.set(event.undoId, event.difference);
+  }
+  const left = outstanding(events);
+  return {
+    armed: events.filter((event) => event.type === 'undo.armed').length,
+    reverted: events.filter((event) => event.type === 'undo.done').length,
+    outstanding: left.map(({ undoId, fault, target }) => ({
+      fault,
+      target,
+      reason: reasons.get(undoId) ?? 'not attempted yet',
+    })),
+  };
+};
+
+const endOf = (events: readonly JournalEvent[]): RunRecord['ended'] => {
+  const end = events.findLast((event) => event.type === 'run.ended');
+  return end?.type === 'run.ended'
+    ? { reason: end.reason, message: end.message }
+    : { reason: 'failed', message: 'the run did not come to its end: it was killed, or is still going' };
+};
+
+/** Assembles the record that analysis is a function of, from the journal and what the probes wrote. Pure. */
+export const recordOf = (events: readonly JournalEvent[], recorded: Recorded, folder: string): RunRecord => {
+  const started = startOf(events);
+  if (started === undefined) {
+    throw new BlackstartError(
+      'CORRUPT',
+      `${path.join(folder, 'journal.jsonl')} does not begin with the start of a run`,
+      'It cannot be reported on. "blackstart list runs" shows the runs that can.',
+    );
+  }
+  const { documents } = started;
+  return {
+    run: {
+      id: started.runId,
+      name: started.name,
+      title: started.title,
+      environment: started.environment,
+      timeScale: started.timeScale,
+      seed: started.seed,
+      startedAt: started.at,
+      originMs: started.atMs,
+      versions: started.versions,
+    },
+    streams: documents.streams as unknown as readonly Stream[],
+    ...recorded,
+    observations: events.flatMap((event) => (event.type === 'observation' ? [event.observation] : [])),
+    faults: faultsOf(events),
+    phases: phasesOf(events),
+    undo: undoOf(events),
+    targets: documents.targets as unknown as readonly Target[],
+    facts: Object.fromEntries(events.flatMap((event) => (event.type === 'fact' ? [[event.name, event.value]] : []))),
+    ended: endOf(events),
+  };
+};
