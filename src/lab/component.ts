@@ -18,8 +18,18 @@ export interface ComponentContext {
   readonly signal: AbortSignal;
   /** One line into this component's log file. */
   log(line: string): void;
+  /** `detail.atMs` replaces the instant of the call when the act itself was earlier. */
   truth(event: string, subject: string, detail?: Record<string, unknown>): void;
+  /**
+   * Work that must finish before the process exits, such as stopping a server of somebody else's; the last registered
+   * goes first, all together get `stopGraceMs`. A component that registers nothing exits at once when its signal
+   * aborts. Absent when a component runs inside a test.
+   */
+  onStop?(work: () => Promise<void>): void;
 }
+
+/** What a component may take to stop, real milliseconds, before its process ends regardless. */
+export const stopGraceMs = 5000;
 
 /** A part of the lab that runs as an operating-system process of its own. */
 export interface Component {
