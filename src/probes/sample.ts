@@ -18,11 +18,12 @@ export const sampleSchema = z.strictObject({
   outcome: z.enum(['good', 'slow', 'bad', 'dropped']),
   /** `ok`, an HTTP status, `timeout`, `refused`, `reset`, `truncated`, `dns`, `wrong-content`, an SQLSTATE… */
   code: z.string(),
-  /** First token or first byte. */
+  /** First token or first byte: an instant, as the others. */
   firstByteMs: z.number().optional(),
   /** Address that was used, `host:port`. */
   address: z.string().optional(),
   region: z.string().optional(),
+  /** Of the pod that answered; for a DNS probe every zone of the answer in its order, separated by commas. */
   zone: z.string().optional(),
   pod: z.string().optional(),
   /** `system identifier:timeline:server:start time` of the database that acknowledged a write. */
