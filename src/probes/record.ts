@@ -1,0 +1,85 @@
+import { createReadStream } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { z } from 'zod';
+import { BlackstartError } from '../core/errors.ts';
+import {
+  type Blind,
+  blindSchema,
+  type InstrumentRecord,
+  instrumentSchema,
+  type Sample,
+  sampleSchema,
+} from './sample.ts';
+
+/** What the senders of a run wrote. */
+export interface SenderRecord {
+  /** Per stream, in send order. */
+  readonly samples: ReadonlyMap<string, readonly Sample[]>;
+  readonly blind: readonly Blind[];
+  readonly instrument: readonly InstrumentRecord[];
+}
+
+/**
+ * Reads the raw samples of a run's folder. A line that was being written when its sender was killed is left out; any
+ * other line that does not fit is CORRUPT.
+ */
+export const readRecord = async (folder: string): Promise<SenderRecord> => {
+  const samples = new Map<string, Sample[]>();
+  for await (const sample of linesOf(path.join(folder, 'samples'), sampleSchema)) {
+    const stream = samples.get(sample.stream);
+    if (stream === undefined) samples.set(sample.stream, [sample]);
+    else stream.push(sample);
+  }
+  const blind: Blind[] = [];
+  for await (const one of linesOf(path.join(folder, 'blind'), blindSchema)) blind.push(one);
+  const instrument: InstrumentRecord[] = [];
+  for await (const one of linesOf(path.join(folder, 'instrument'), instrumentSchema)) instrument.push(one);
+  return { samples, blind, instrument };
+};
+
+async function* linesOf<T>(folder: string, schema: z.ZodType<T>): AsyncGenerator<T> {
+  for (const name of await namesIn(folder)) {
+    const file = path.join(folder, name);
+    let rest = '';
+    let number = 0;
+    for await (const piece of createReadStream(file, { encoding: 'utf8', highWaterMark: 1 << 18 })) {
+      const lines: string[] = (rest + String(piece)).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        number += 1;
+        yield parseLine(line, schema, file, number);
+      }
+    }
+  }
+}
+
+/** Sorted, so that reading the same folder twice gives the same record. */
+const namesIn = async (folder: string): Promise<string[]> => {
+  try {
+    return (await readdir(folder)).filter((name) => name.endsWith('.ndjson')).sort();
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  }
+};
+
+const parseLine = <T>(line: string, schema: z.ZodType<T>, file: string, number: number): T => {
+  const parsed = schema.safeParse(jsonOf(line));
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new BlackstartError(
+    'CORRUPT',
+    `${file}:${number} is not a line that a sender wrote: ${issue?.path.join('.')} ${issue?.message}`,
+    'Restore the file from a copy; a record that was changed proves nothing.',
+  );
+};
+
+const jsonOf = (line: string): unknown => {
+  try {
+    return JSON.parse(line);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+};
