@@ -1,0 +1,156 @@
+import net from 'node:net';
+import { systemClock } from '../../core/clock.ts';
+import type { Component, ComponentContext } from '../component.ts';
+import { serveControl } from '../control.ts';
+import { type Place, zonePlace } from '../layout.ts';
+import { markUsed } from '../used.ts';
+import { type Connection, type Effects, openConnection } from './connection.ts';
+import { egressAnswer, readConnect } from './egress.ts';
+import { distancesOf } from './geography.ts';
+import { effectOf, parseRule, type Rule } from './rules.ts';
+
+const listen = (port: number, onClient: (client: net.Socket) => void, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const server = net.createServer({ allowHalfOpen: true, noDelay: true }, onClient);
+    server.once('error', reject);
+    server.listen({ port, host: '127.0.0.1', backlog: 1024, signal }, () => resolve());
+  });
+
+const isWal = (endpoint: string): boolean => endpoint.startsWith('wal/');
+
+/** Every connection of the lab, and the rules that break them. */
+const createLinks = (context: ComponentContext) => {
+  const { layout } = context;
+  const distances = distancesOf(layout);
+  const rules = new Map<string, Rule>();
+  const connections = new Set<Connection>();
+  /** Effects by source, target and kind of connection: asked for with every new connection. */
+  const known = new Map<string, Effects>();
+
+  const effectsOf = (source: Place, target: Place, endpoint: string): Effects => {
+    const key = isWal(endpoint) ? `${source} ${endpoint}` : `${source} ${target}`;
+    const cached = known.get(key);
+    if (cached !== undefined) return cached;
+    const delayMs = distances.baseDelayMs(source, target);
+    const downDelayMs = Math.max(delayMs, distances.walDelayMs(source, endpoint));
+    const effects: Effects = {
+      up: effectOf(distances, rules.values(), source, target, delayMs),
+      down: effectOf(distances, rules.values(), target, source, downDelayMs),
+    };
+    known.set(key, effects);
+    return effects;
+  };
+
+  const accept = (
+    client: net.Socket,
+    source: Place,
+    target: Place,
+    endpoint: string,
+    port: number,
+    extra: { readonly head?: Buffer; readonly greeting?: typeof egressAnswer } = {},
+  ): void => {
+    if (source.startsWith('client/')) markUsed(layout.stateDir);
+    const connection = openConnection({
+      source,
+      target,
+      endpoint,
+      client,
+      effects: effectsOf(source, target, endpoint),
+      connect: () => net.connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true }),
+      onClosed: () => connections.delete(connection),
+      ...extra,
+    });
+    connections.add(connection);
+  };
+
+  /** Applies the rules as they are now to every connection; the number of connections this changes something for. */
+  const apply = (): number => {
+    known.clear();
+    let affected = 0;
+    for (const connection of [...connections]) {
+      const { source, target, endpoint } = connection;
+      if (connection.setEffects(effectsOf(source, target, endpoint))) affected += 1;
+    }
+    return affected;
+  };
+
+  const change = (event: string, id: string, rule: Rule): Rule & { readonly id: string } => {
+    const fromMs = systemClock.monotonicMs();
+    const affected = apply();
+    const atMs = systemClock.monotonicMs();
+    context.truth(event, id, { atMs, fromMs, rule, affected, connections: connections.size });
+    context.log(`${event} ${id} ${JSON.stringify(rule)} affects ${affected} of ${connections.size} connections`);
+    return { id, ...rule };
+  };
+
+  return {
+    accept,
+    zones: new Set(layout.environment.regions.flatMap((region) => region.zones.map((zone) => zone.name))),
+    list: () => [...rules].map(([id, rule]) => ({ id, ...rule })),
+    put: (id: string, body: unknown) => {
+      const rule = parseRule(distances, body);
+      rules.set(id, rule);
+      return change('link.rule-added', id, rule);
+    },
+    remove: (id: string) => {
+      const rule = rules.get(id);
+      if (rule === undefined) return { id };
+      rules.delete(id);
+      return change('link.rule-removed', id, rule);
+    },
+    /** Open connections per pair of places. */
+    count: () => {
+      const counts = new Map<string, number>();
+      for (const { source, target } of connections) {
+        const pair = `${source} → ${target}`;
+        counts.set(pair, (counts.get(pair) ?? 0) + 1);
+      }
+      return Object.fromEntries([...counts].toSorted(([one], [other]) => one.localeCompare(other)));
+    },
+  };
+};
+
+/**
+ * The links: every connection of the lab crosses this process. One listener per pair of place and endpoint, one egress
+ * (HTTP CONNECT) per place for pods, whose ports come and go, and rules that hold, cut, delay or throttle by place.
+ */
+export const component: Component = {
+  kind: 'links',
+  start: async (context) => {
+    const { layout, signal } = context;
+    const links = createLinks(context);
+    const endpoints = new Map(layout.endpoints.map((endpoint) => [endpoint.id, endpoint]));
+    const forwards = layout.forwards.map((forward) => {
+      const endpoint = endpoints.get(forward.endpoint);
+      if (endpoint === undefined) throw new Error(`the layout has no endpoint ${forward.endpoint}`);
+      const { source, port } = forward;
+      return listen(port, (client) => links.accept(client, source, endpoint.place, endpoint.id, endpoint.port), signal);
+    });
+    const egresses = Object.entries(layout.egress).map(([place, port]) =>
+      listen(
+        port,
+        (client) =>
+          readConnect(client, (request) => {
+            if (!links.zones.has(request.zone)) return false;
+            const extra = { head: request.rest, greeting: egressAnswer };
+            links.accept(client, place as Place, zonePlace(request.zone), 'pod', request.port, extra);
+            return true;
+          }),
+        signal,
+      ),
+    );
+    await Promise.all([...forwards, ...egresses]);
+    await serveControl(
+      layout,
+      'links',
+      [
+        { route: 'GET /rules', answer: () => links.list() },
+        { route: 'PUT /rules/:id', answer: ({ params, body }) => links.put(params['id'] ?? '', body) },
+        { route: 'DELETE /rules/:id', answer: ({ params }) => links.remove(params['id'] ?? '') },
+        { route: 'GET /connections', answer: () => links.count() },
+      ],
+      signal,
+    );
+    return { listeners: forwards.length + egresses.length };
+  },
+};
