@@ -12,7 +12,7 @@ const bodySchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('run.started'),
     runId: z.string(),
-    kind: z.enum(['experiment', 'drill', 'check']),
+    kind: z.enum(['experiment', 'drill', 'check', 'observe']),
     name: z.string(),
     title: z.string(),
     environment: z.string(),
