@@ -40,6 +40,8 @@ export const labSchema = z.strictObject({
     /** Attempts on other gateways before the client sees an error. */
     retries: count,
     upstreamTimeout: durationMs,
+    /** A target that comes back beside healthy ones gets its full share of requests only after this. */
+    slowStart: durationMs.default(30_000),
   }),
   gateway: z.strictObject({ orchestratorTimeout: durationMs, databaseTimeout: durationMs }),
   orchestrator: z.strictObject({
