@@ -1,0 +1,57 @@
+import path from 'node:path';
+import type { Environment } from '../../core/environment.ts';
+import type { ComponentContext, Truth } from '../component.ts';
+import type { LabLayout } from '../layout.ts';
+import { startComponents } from '../testing.ts';
+import { appendTruth, readTruth } from '../truth.ts';
+import { component as kubernetes } from './kubernetes.ts';
+import { component as nodeAgent } from './node-agent.ts';
+
+/** A cluster for tests: the real API, node agents and links, and pods that are tiny real processes. */
+export interface TestCluster {
+  readonly layout: LabLayout;
+  truth(): readonly Truth[];
+  log(): readonly string[];
+  /** Stops pods, agents and API, and removes the state folder. */
+  stop(): Promise<void>;
+}
+
+const stopWithinMs = 10_000;
+
+/** Starts one region's API and the agents of the zones named (all of them by default). */
+export const startCluster = async (
+  environment: Environment,
+  options: { readonly timeScale?: number; readonly zones?: readonly string[]; onLinks?(layout: LabLayout): void } = {},
+): Promise<TestCluster> => {
+  const links = await startComponents(environment, ['links'], { timeScale: options.timeScale ?? 30 });
+  const { layout } = links;
+  const controller = new AbortController();
+  const lines: string[] = [];
+  const stopWork: (() => Promise<void>)[] = [];
+  const context = (componentOptions: Record<string, string>): ComponentContext => ({
+    layout,
+    options: componentOptions,
+    signal: controller.signal,
+    log: (line) => lines.push(line),
+    truth: (event, subject, detail) => appendTruth(layout.stateDir, event, subject, detail),
+    onStop: (work) => stopWork.push(work),
+  });
+  await kubernetes.start(context({}));
+  const main = path.join(import.meta.dirname, 'fixtures', 'pod-main.mjs');
+  const zones = environment.regions.flatMap((region) => region.zones.map((zone) => zone.name));
+  const wanted = options.zones ?? zones;
+  await Promise.all(wanted.map((zone) => nodeAgent.start(context({ zone, main }))));
+  return {
+    layout,
+    truth: () => readTruth(layout.stateDir),
+    log: () => lines,
+    async stop() {
+      controller.abort(new Error('the test is over'));
+      await Promise.race([
+        Promise.all(stopWork.map((work) => work())),
+        new Promise((_, reject) => setTimeout(() => reject(new Error('the pods do not stop')), stopWithinMs).unref()),
+      ]);
+      await links.stop();
+    },
+  };
+};
