@@ -30,6 +30,8 @@ export interface SendersOptions {
 export interface Senders {
   /** The instant the grids begin, on the machine's monotonic clock. */
   readonly startedMs: number;
+  /** Process of each location's sender. */
+  readonly pids: ReadonlyMap<string, number>;
   /** Each sample, per stream in send order: an outcome is told only once those of all earlier probes are known. */
   onSample(listener: (sample: Sample) => void): void;
   onBlind(listener: (blind: Blind) => void): void;
@@ -73,6 +75,7 @@ export const startSenders = async (options: SendersOptions): Promise<Senders> =>
   let stopping: Promise<void> | undefined;
   return {
     startedMs,
+    pids: new Map(senders.map((sender, index) => [locations[index] ?? '', sender.pid])),
     ...hub.view,
     stop() {
       stopping ??= Promise.all(senders.map((sender) => sender.stop())).then(() => target.close());
@@ -160,6 +163,7 @@ const createHub = (streamNames: readonly string[]) => {
 };
 
 interface SenderProcess {
+  readonly pid: number;
   opened(signal: AbortSignal): Promise<void>;
   start(startMs: number): void;
   stop(): Promise<void>;
@@ -203,6 +207,7 @@ const startSender = (config: SenderConfig, clock: Clock, hub: Hub): SenderProces
   });
 
   return {
+    pid: child.pid ?? 0,
     opened: (signal) => raceAbort(opened.promise, signal),
     start: (startMs) => tell({ kind: 'start', startMs }),
     kill() {
