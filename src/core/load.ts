@@ -193,7 +193,7 @@ export const parseSource = (text: string, file: string): Loaded<unknown> => {
 const describe = (schema: z.core.$ZodType): string | undefined => z.globalRegistry.get(schema)?.description;
 
 /** Fits a parsed source to a schema: the typed value, or every problem with its place. */
-export const fit = <Schema extends z.ZodType>(source: SourceDocument, schema: Schema): Loaded<z.output<Schema>> => {
+export const fitTo = <Schema extends z.ZodType>(source: SourceDocument, schema: Schema): Loaded<z.output<Schema>> => {
   try {
     const parsed = schema.safeParse(source.value);
     if (parsed.success) return { ok: true, value: parsed.data, source };

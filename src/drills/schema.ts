@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { durationMs } from '../core/duration.ts';
 import type { Environment } from '../core/environment.ts';
 import { notAmong, type SchemaProblem, wordProblems } from '../core/schema-words.ts';
 import type { Fault } from '../experiments/fault.ts';
@@ -11,6 +12,7 @@ import {
   scenarioFields,
   scenarioProblems,
 } from '../experiments/fields.ts';
+import type { FaultUse } from '../experiments/plan.ts';
 import type { DrillStep } from '../experiments/scenario.ts';
 import { faultProblems } from '../experiments/schema.ts';
 import type { Probe } from '../probes/probe.ts';
@@ -127,3 +129,17 @@ const regionProblems = (region: string, index: number, environment: Environment)
   const path = ['steps', index, 'with', 'region'];
   return [{ path, at: 'value', text: notAmong(path, region, allowed) }];
 };
+
+const injectParams = z.object({
+  fault: z.string(),
+  with: z.record(z.string(), z.unknown()).default({}),
+  atMost: durationMs,
+});
+
+/** The faults that the steps of a drill inject, for planning them. */
+export const injectedFaults = (drill: Drill): readonly FaultUse[] =>
+  drill.steps.flatMap((use) => {
+    if (use.step !== 'inject') return [];
+    const { fault, with: params, atMost } = injectParams.parse(use.with);
+    return [{ fault, with: params, atMostMs: atMost }];
+  });

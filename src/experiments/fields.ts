@@ -59,7 +59,7 @@ export const scenarioFields = (probes: readonly Probe[]) => ({
   covers: z
     .array(z.string().min(1))
     .min(1)
-    .meta({ description: "Rows of the environment's targets file that this measures." }),
+    .meta({ description: "Rows of the environment's targets file that this measures; area.* for all of an area." }),
   steadyState: z.strictObject({
     probes: z.array(z.string().min(1)).min(1).optional().meta({
       description: 'Probes that must hold the baseline and recover; by default those whose kind asks for it.',
@@ -196,18 +196,33 @@ export const scenarioProblems = (
     const text = 'no probe has to hold the baseline and recover: name some in steadyState.probes';
     problems.push({ path: ['steadyState'], at: 'key', text });
   }
-  for (const [index, id] of document.covers.entries()) {
+  return [...problems, ...coverProblems(document.covers, targets)];
+};
+
+/** Rows that an entry of `covers` means: one by its id, or all of an area by `area.*`. */
+export const rowsCovered = (entry: string, targets: readonly string[]): readonly string[] =>
+  entry.endsWith('.*')
+    ? targets.filter((id) => id.startsWith(entry.slice(0, -1)))
+    : targets.filter((id) => id === entry);
+
+const coverProblems = (covers: readonly string[], targets: readonly string[]): readonly SchemaProblem[] => {
+  const seen = new Set<string>();
+  return covers.flatMap((entry, index): readonly SchemaProblem[] => {
     const path = ['covers', index];
-    if (document.covers.indexOf(id) !== index) {
-      problems.push({ path, at: 'value', text: `covers[${index}] names ${id} a second time` });
-    } else if (!targets.includes(id)) problems.push({ path, at: 'value', text: notCovered(path, id, targets) });
-  }
-  return problems;
+    const rows = rowsCovered(entry, targets);
+    const again = rows.find((id) => seen.has(id));
+    for (const id of rows) seen.add(id);
+    if (again !== undefined) {
+      return [{ path, at: 'value', text: `covers[${index}] names ${again} a second time` }];
+    }
+    return rows.length === 0 ? [{ path, at: 'value', text: notCovered(path, entry, targets) }] : [];
+  });
 };
 
 /** Targets files are long: only the rows of the same area are listed. */
 const notCovered = (path: readonly PropertyKey[], id: string, targets: readonly string[]): string => {
   const area = id.split('.')[0];
   const same = targets.filter((target) => target.split('.')[0] === area);
-  return notAmong(path, id, same.length > 0 ? same : targets);
+  const areas = [...new Set(targets.map((target) => `${target.split('.')[0]}.*`))];
+  return notAmong(path, id, same.length > 0 ? same : areas);
 };
