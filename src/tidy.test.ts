@@ -298,7 +298,12 @@ describe('what is written', () => {
     expect(odd.map(({ file }) => file)).toEqual([]);
   });
 
-  it('points only at places that exist: lock file without download hosts', () => {
+  it('shows real code: the fault that CONTRIBUTING opens with is the one in the tree', () => {
+    const shown = /`(src\/[^`]+\.ts)`[\s\S]*?```ts\n([\s\S]*?)```/.exec(read('CONTRIBUTING.md').text);
+    expect(shown?.[2]).toBe(read(shown?.[1] ?? '').text);
+  });
+
+  it('has a lock file without download hosts', () => {
     expect(/"resolved":\s*"https?:/.test(readFileSync(path.join(root, 'package-lock.json'), 'utf8'))).toBe(false);
   });
 });
