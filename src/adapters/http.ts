@@ -1,4 +1,4 @@
-import { Client, type Dispatcher, Pool } from 'undici';
+import { Client, type Dispatcher, errors, Pool } from 'undici';
 import type { Clock } from '../core/clock.ts';
 import { codeOf, failureOf } from './failure.ts';
 
@@ -150,11 +150,14 @@ const exchange = (
         },
         onResponseEnd: () => settle(null),
         onResponseError(_controller, error) {
-          const code = codeOf(error);
+          const code = error instanceof errors.HTTPParserError ? parserCodeOf(error) : codeOf(error);
           settle(failureOf(code, status !== null), exhausted.has(code));
         },
       },
     );
   });
+
+/** The parser's errors carry no code of their own: the connection's end inside an answer, or what is not HTTP. */
+const parserCodeOf = (error: Error): string => (error.message.includes('EOF') ? 'ECONNRESET' : 'HPE_INVALID');
 
 const exhausted: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM']);
