@@ -1,8 +1,8 @@
 import net from 'node:net';
 import { Client } from 'pg';
-import { systemClock } from '../../core/clock.ts';
 import type { LabLayout, Place } from '../layout.ts';
 import { forwardPort } from '../layout.ts';
+import { patientTimer } from '../patience.ts';
 
 /** The account of the database service itself, as RDS has one; clients get `layout.databaseUser`. */
 export const adminUser = 'rdsadmin';
@@ -38,21 +38,6 @@ const open = (layout: LabLayout, port: number, database: string): Opened => {
     // The connection broke while idle: the next question finds out and opens another.
   });
   return { client, socket };
-};
-
-const latenessMs = 20;
-
-/**
- * A time-out that does not blame the other side for our own stall: when it fires late, this process did not run, and
- * an answer may be waiting to be read. Then it gives as much time again as it was late, once.
- */
-const patientTimer = (timeoutMs: number, expire: () => void): { cancel(): void } => {
-  const dueMs = systemClock.monotonicMs() + timeoutMs;
-  let timer = setTimeout(() => {
-    const lateMs = systemClock.monotonicMs() - dueMs;
-    timer = setTimeout(expire, lateMs > latenessMs ? lateMs : 0);
-  }, timeoutMs);
-  return { cancel: () => clearTimeout(timer) };
 };
 
 export const openSession = (layout: LabLayout, source: Place, endpoint: string, database = 'postgres'): Session => {
