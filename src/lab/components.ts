@@ -23,4 +23,5 @@ export const components: Readonly<Record<string, Load>> = {
   orchestrator: load('./platform/orchestrator.ts'),
   rag: load('./platform/rag.ts'),
   llm: load('./platform/llm.ts'),
+  'warm-up': load('./warm-up.ts'),
 };

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import path from 'node:path';
 import { stopGraceMs } from './component.ts';
+import { labProcessVariable } from './processes.ts';
 
 /** How a lab process ended. */
 export interface Exit {
@@ -22,7 +23,7 @@ export interface ComponentProcess {
 export const layoutFileOf = (stateDir: string): string => path.join(stateDir, 'layout.json');
 export const logFileOf = (stateDir: string, name: string): string => path.join(stateDir, 'logs', `${name}.log`);
 
-/** Small young generation, no helper threads of V8 beyond one: dozens of these processes share a machine. */
+/** A small young generation: dozens of these processes share a machine. */
 const nodeFlags = ['--max-semi-space-size=1'];
 
 /** The main module beside this file, under whichever extension this build has. */
@@ -39,6 +40,7 @@ export const childEnvironment = (): NodeJS.ProcessEnv => ({
   TMPDIR: process.env['TMPDIR'],
   LANG: 'C.UTF-8',
   NODE_COMPILE_CACHE: compileCacheDir(),
+  [labProcessVariable]: process.env[labProcessVariable],
   /** One malloc arena and one file-system thread: memory of idle threads adds up over dozens of processes. */
   MALLOC_ARENA_MAX: '1',
   UV_THREADPOOL_SIZE: '2',
@@ -91,7 +93,7 @@ export const startComponent = (options: {
   const words = Object.entries(options.options).map(([key, value]) => `${key}=${value}`);
   const child = spawn(process.execPath, [...nodeFlags, mainModule, options.kind, layoutFileOf(stateDir), ...words], {
     stdio: ['pipe', 'pipe', log],
-    env: childEnvironment(),
+    env: { ...childEnvironment(), [labProcessVariable]: stateDir },
     cwd: stateDir,
   });
   closeSync(log);
