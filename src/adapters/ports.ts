@@ -47,6 +47,13 @@ export interface HelperPod {
   readonly activeDeadlineSeconds: number;
 }
 
+/** A Kubernetes event about a pod. */
+export interface PodReport {
+  /** `Killing`, `Unhealthy`, `Started`… */
+  readonly reason: string;
+  readonly message: string;
+}
+
 export interface PodEvent {
   readonly type: 'added' | 'modified' | 'deleted';
   readonly pod: Pod;
@@ -66,6 +73,8 @@ export interface KubernetesPort {
   createHelperPod(helper: HelperPod, signal: AbortSignal): Promise<Pod>;
   /** What the helper printed so far. */
   podLog(namespace: string, name: string, signal: AbortSignal): Promise<string>;
+  /** What the control plane and the nodes said of the pod with this uid, also of one that is gone. */
+  podEvents(namespace: string, uid: string, signal: AbortSignal): Promise<readonly PodReport[]>;
   listNodes(signal: AbortSignal): Promise<readonly ClusterNode[]>;
   /** Lists, then watches, and lists again whenever the watch ends or expires (410), until the signal aborts. */
   watchPods(

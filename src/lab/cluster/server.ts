@@ -286,7 +286,7 @@ const handle = async (
   const method = message.method ?? 'GET';
   if (path === '/openapi/v2') {
     // An empty schema in its only current form: kubectl then leaves the checking to the server.
-    response.writeHead(200, { 'content-type': 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf' }).end();
+    response.writeHead(200, { 'content-type': 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf' }).end();
     return;
   }
   const known = method === 'GET' ? discoveryAt(path) : undefined;
