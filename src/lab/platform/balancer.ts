@@ -7,7 +7,18 @@ import { regionOfZone, scaled, scaledTimeout, zonePlace } from '../layout.ts';
 import type { Discovery, PodTarget } from './discovery.ts';
 import { startDiscovery } from './discovery.ts';
 import type { Handler } from './http.ts';
-import { CallError, call, clientController, egressAgent, fetchText, HttpError, podHost, relay, serve } from './http.ts';
+import {
+  answerTimeout,
+  CallError,
+  call,
+  clientController,
+  egressAgent,
+  fetchText,
+  HttpError,
+  podHost,
+  relay,
+  serve,
+} from './http.ts';
 
 /**
  * A zone's entry, as one node of a cloud load balancer: it checks the gateways of its whole region, spreads requests
@@ -248,7 +259,7 @@ export const component: Component = {
     const { balancer } = layout.settings;
     const endpoint = layout.endpoints.find((candidate) => candidate.id === `balancer/${zone}`);
     if (endpoint === undefined) throw new Error(`the layout has no balancer/${zone}`);
-    const answerMs = scaledTimeout(layout, balancer.upstreamTimeout);
+    const answerMs = answerTimeout(layout, balancer.upstreamTimeout);
     const parts: Parts = {
       context,
       zone,

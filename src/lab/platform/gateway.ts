@@ -14,6 +14,7 @@ import { createEjection } from './ejection.ts';
 import { createHealth } from './health.ts';
 import type { Handler } from './http.ts';
 import {
+  answerTimeout,
   CallError,
   call,
   clientController,
@@ -251,7 +252,7 @@ const assemble = (context: ComponentContext): Parts => {
   const { layout, options } = context;
   const { zone = '', region = '' } = options;
   const { service } = layout.environment;
-  const answerMs = scaledTimeout(layout, layout.settings.gateway.orchestratorTimeout);
+  const answerMs = answerTimeout(layout, layout.settings.gateway.orchestratorTimeout);
   const limitMs = databaseLimitMs(layout);
   return {
     context,

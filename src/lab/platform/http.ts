@@ -3,6 +3,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { messageOf } from '../../core/errors.ts';
 import type { ComponentContext } from '../component.ts';
 import type { LabLayout, Place } from '../layout.ts';
+import { scaledTimeout } from '../layout.ts';
 
 /**
  * The plain HTTP that the lab's services speak: a server, bounded calls over the links, and a relay that never turns a
@@ -17,6 +18,15 @@ export interface Alarm {
 export const alarm = (durationMs: number, act: () => void): Alarm => {
   const timer = setTimeout(act, durationMs);
   return { again: () => timer.refresh(), clear: () => clearTimeout(timer) };
+};
+
+/**
+ * A scaled time-out for an answer that a model makes: the model's own time is real, so it is added whole. Without it a
+ * long answer would not fit into a time-out divided by the time scale.
+ */
+export const answerTimeout = (layout: LabLayout, documentedMs: number): number => {
+  const { firstToken, tokens, tokenGap } = layout.settings.llm;
+  return scaledTimeout(layout, documentedMs) + firstToken + tokens * tokenGap;
 };
 
 export type CallFailure =

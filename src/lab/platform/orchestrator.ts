@@ -8,6 +8,7 @@ import type { Ejection } from './ejection.ts';
 import { createEjection } from './ejection.ts';
 import type { Handler } from './http.ts';
 import {
+  answerTimeout,
   CallError,
   call,
   clientController,
@@ -267,7 +268,7 @@ const assemble = (context: ComponentContext): Parts => {
   const { layout, options } = context;
   const { zone = '', region = '' } = options;
   const { orchestrator, llm } = layout.settings;
-  const firstTokenMs = scaledTimeout(layout, orchestrator.firstTokenTimeout);
+  const firstTokenMs = scaledTimeout(layout, orchestrator.firstTokenTimeout) + llm.firstToken;
   return {
     context,
     discovery: startDiscovery(context, { zone, region }, ['llm', 'rag']),
@@ -281,8 +282,8 @@ const assemble = (context: ComponentContext): Parts => {
     limits: {
       ragMs: scaledTimeout(layout, orchestrator.firstTokenTimeout / 2),
       firstTokenMs,
-      // A whole answer comes when its last token is made, which is the model's own real time.
-      wholeMs: firstTokenMs + 2 * llm.tokens * llm.tokenGap,
+      // A whole answer comes when its last token is made.
+      wholeMs: answerTimeout(layout, orchestrator.firstTokenTimeout),
     },
   };
 };

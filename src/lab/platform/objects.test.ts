@@ -1,0 +1,128 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ComponentContext } from '../component.ts';
+import { labEnvironment, testLayout } from '../testing.ts';
+import { pageOf } from './object-store.ts';
+import { component, decodeAwsChunked } from './objects.ts';
+
+const frame = (parts: readonly Uint8Array[], signed: boolean): Buffer => {
+  const signature = signed ? `;chunk-signature=${'0'.repeat(64)}` : '';
+  const chunks = parts
+    .filter((part) => part.length > 0)
+    .flatMap((part) => [Buffer.from(`${part.length.toString(16)}${signature}\r\n`), part, Buffer.from('\r\n')]);
+  return Buffer.concat([...chunks, Buffer.from(`0${signature}\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n`)]);
+};
+
+describe('the framing of aws-chunked', () => {
+  it('gives back what was framed, and refuses what was cut short', () => {
+    fc.assert(
+      fc.property(fc.array(fc.uint8Array({ maxLength: 50 })), fc.boolean(), (parts, signed) => {
+        const framed = frame(parts, signed);
+        expect(decodeAwsChunked(framed).equals(Buffer.concat(parts))).toBe(true);
+        const firstChunk = parts.find((part) => part.length > 0);
+        if (firstChunk !== undefined) {
+          expect(() => decodeAwsChunked(framed.subarray(0, firstChunk.length))).toThrow('terminated unexpectedly');
+        }
+      }),
+    );
+  });
+});
+
+describe('listing', () => {
+  const object = (key: string) => ({ key, etag: '', size: 0, modified: '', contentType: '', metadata: {} });
+
+  it('gives every key and every common prefix exactly once over all pages', () => {
+    const keys = fc.uniqueArray(fc.string({ unit: fc.constantFrom('a', 'b', '/'), minLength: 1, maxLength: 5 }));
+    fc.assert(
+      fc.property(
+        keys,
+        fc.constantFrom('', '/'),
+        fc.constantFrom('', 'a', 'a/'),
+        fc.integer({ min: 1, max: 5 }),
+        check,
+      ),
+    );
+    function check(all: readonly string[], delimiter: string, prefix: string, max: number): void {
+      const sorted = [...all].sort().map(object);
+      const seen: string[] = [];
+      let after = '';
+      for (let pages = 0; ; pages += 1) {
+        expect(pages).toBeLessThanOrEqual(all.length + 1);
+        const page = pageOf(sorted, { prefix, delimiter, after, max });
+        expect(page.objects.length + page.prefixes.length).toBeLessThanOrEqual(max);
+        seen.push(...page.objects.map(({ key }) => key), ...page.prefixes);
+        if (page.next === undefined) break;
+        after = page.next;
+      }
+      const wanted = new Set(
+        all
+          .filter((key) => key.startsWith(prefix))
+          .map((key) => {
+            const cut = delimiter === '' ? -1 : key.indexOf(delimiter, prefix.length);
+            return cut < 0 ? key : key.slice(0, cut + 1);
+          }),
+      );
+      expect(seen.toSorted()).toEqual([...wanted].sort());
+    }
+  });
+});
+
+describe('an object store', () => {
+  const stop = new AbortController();
+  let url = '';
+  let remove = (): void => undefined;
+  const signed = { authorization: 'AWS4-HMAC-SHA256 Credential=test' };
+  const send = (method: string, path: string, body?: string, headers: Record<string, string> = {}) =>
+    fetch(url + path, { method, headers: { ...signed, ...headers }, ...(body === undefined ? {} : { body }) });
+
+  beforeAll(async () => {
+    const made = await testLayout(labEnvironment());
+    remove = made.remove;
+    const context: ComponentContext = {
+      layout: made.layout,
+      options: { region: 'us-west-2' },
+      signal: stop.signal,
+      log: () => undefined,
+      truth: () => undefined,
+    };
+    url = `http://127.0.0.1:${(await component.start(context))['port']}`;
+  });
+  afterAll(() => {
+    stop.abort();
+    remove();
+  });
+
+  it('keeps an object with its type, metadata and ETag', async () => {
+    expect((await send('PUT', '/bucket-one')).status).toBe(200);
+    const headers = { 'content-type': 'text/plain', 'x-amz-meta-owner': 'somebody' };
+    const put = await send('PUT', '/bucket-one/folder/a%20b%26c', 'hello', headers);
+    expect([put.status, put.headers.get('etag')]).toEqual([200, '"5d41402abc4b2a76b9719d911017c592"']);
+    const got = await send('GET', '/bucket-one/folder/a%20b%26c');
+    expect([await got.text(), got.headers.get('content-type'), got.headers.get('x-amz-meta-owner')]).toEqual([
+      'hello',
+      'text/plain',
+      'somebody',
+    ]);
+    const part = await send('GET', '/bucket-one/folder/a%20b%26c', undefined, { range: 'bytes=1-2' });
+    expect([part.status, await part.text(), part.headers.get('content-range')]).toEqual([206, 'el', 'bytes 1-2/5']);
+    const list = await (await send('GET', '/bucket-one?list-type=2&delimiter=/')).text();
+    expect(list).toContain('<CommonPrefixes><Prefix>folder/</Prefix></CommonPrefixes>');
+    expect((await send('DELETE', '/bucket-one')).status).toBe(409);
+    expect((await send('DELETE', '/bucket-one/folder/a%20b%26c')).status).toBe(204);
+    expect((await send('HEAD', '/bucket-one/folder/a%20b%26c')).status).toBe(404);
+    expect((await send('DELETE', '/bucket-one')).status).toBe(204);
+  });
+
+  it('refuses as S3 does: unsigned, unknown, already there, not implemented', async () => {
+    const code = async (response: Response): Promise<string> =>
+      `${response.status} ${/<Code>(.*)<\/Code>/.exec(await response.text())?.[1]}`;
+    expect(await code(await fetch(`${url}/`))).toBe('403 AccessDenied');
+    expect(await code(await send('GET', '/nowhere/key'))).toBe('404 NoSuchBucket');
+    expect(await code(await send('GET', '/documents-us-west-2/none'))).toBe('404 NoSuchKey');
+    expect(await code(await send('PUT', '/documents-us-west-2'))).toBe('409 BucketAlreadyOwnedByYou');
+    expect(await code(await send('PUT', '/documents-us-west-2/k?uploads', 'x'))).toBe('501 NotImplemented');
+    await send('PUT', '/documents-us-west-2/once', 'x');
+    const again = await send('PUT', '/documents-us-west-2/once', 'y', { 'if-none-match': '*' });
+    expect(await code(again)).toBe('412 PreconditionFailed');
+  });
+});
