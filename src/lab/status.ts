@@ -5,7 +5,7 @@ import { callControl } from './control.ts';
 import { dataFoldersOf, readRunning, readState } from './home.ts';
 import { clientPlace, databaseNodes, forwardPort, type LabLayout, type Place } from './layout.ts';
 import { layoutFileOf } from './process.ts';
-import { memoryKilobytes, processesOfLab, type SystemProcess } from './processes.ts';
+import { listProcesses, memoryKilobytes, processesOfLab, type SystemProcess } from './processes.ts';
 import { addressesOf, type ComponentState, type LabState } from './state.ts';
 import { markUsed } from './used.ts';
 
@@ -135,10 +135,11 @@ const processesStatus = (state: LabState): readonly LabProcessStatus[] => {
     const { pod: name = '', app = '', zone = '' } = wordsOf(pod, layoutFile);
     return { name, kind: app, place: `zone/${zone}`, pid: pod.pid, state: 'running', restarts: 0 };
   });
+  const machine = listProcesses();
   const named = new Set([...components, ...podStatuses].map(({ pid }) => pid));
   return [...components, ...podStatuses].map((status) => ({
     ...status,
-    memoryMegabytes: memoryWithChildren(status.pid, all, named),
+    memoryMegabytes: memoryWithChildren(status.pid, machine, named),
   }));
 };
 

@@ -30,6 +30,8 @@ export type SupervisorLine =
   | { readonly ready: true }
   | { readonly failed: string };
 
+/** Generous: on a machine that is busy with other things a start takes long, and that is no reason to fail. */
+const readyTimeoutMs = 120_000;
 const serviceTimeoutMs = 60_000;
 const serviceLookEveryMs = 50;
 const expiryLooks = 50;
@@ -86,7 +88,7 @@ const createSupervisor = (layout: LabLayout, dataFolders: readonly string[]) => 
   const start = async (one: Kept): Promise<void> => {
     const { name, kind, options } = one.instance;
     const startedMs = systemClock.monotonicMs();
-    const running = startComponent({ stateDir, name, kind, options });
+    const running = startComponent({ stateDir, name, kind, options, readyTimeoutMs });
     one.process = running;
     one.state = 'starting';
     appendTruth(stateDir, 'process.started', name, { pid: running.pid, kind });

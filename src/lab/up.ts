@@ -41,7 +41,7 @@ export interface LabUpResult {
 }
 
 /** Longer than everything the supervisor itself waits for. */
-const upTimeoutMs = 180_000;
+const upTimeoutMs = 240_000;
 
 const startSupervisor = (layout: LabLayout): ChildProcess => {
   const { stateDir } = layout;

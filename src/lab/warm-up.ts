@@ -9,7 +9,7 @@ export const component: Component = {
   kind: 'warm-up',
   start: async () => {
     const others = Object.entries(components).filter(([kind]) => kind !== 'warm-up');
-    const loaded = await Promise.all(others.map(([, load]) => load()));
+    const loaded = await Promise.allSettled(others.map(([, load]) => load()));
     return { components: loaded.length };
   },
 };
