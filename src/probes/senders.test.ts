@@ -4,10 +4,11 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { analyseStream } from '../analysis/stream.ts';
 import { systemClock as clock, deadline, poll } from '../core/clock.ts';
 import { type Breakable, startBreakable } from '../testing/breakable.ts';
-import { readRecord } from './record.ts';
-import type { Blind, Sample } from './sample.ts';
+import { readRecord, type SenderRecord } from './record.ts';
+import type { Sample } from './sample.ts';
 import type { ProbedStream } from './sender-messages.ts';
 import { type Senders, startSenders } from './senders.ts';
 
@@ -56,14 +57,14 @@ const start = async (streams: readonly ProbedStream[]): Promise<Senders> => {
   return senders;
 };
 
-/** Evidence against the target: neither good, nor unsent, nor touching a blind stretch. */
-const falseEvidence = (samples: readonly Sample[], blind: readonly Blind[]): readonly Sample[] =>
-  samples.filter(
-    ({ outcome, sentMs, endedMs }) =>
-      outcome !== 'good' &&
-      outcome !== 'dropped' &&
-      !blind.some(({ fromMs, toMs }) => (sentMs >= fromMs && sentMs < toMs) || (endedMs >= fromMs && endedMs <= toMs)),
-  );
+/** What the record says of a stream: its outages, and everything that speaks against its target. */
+const against = (record: SenderRecord, stream: ProbedStream) => {
+  const { params: _params, ...plain } = stream;
+  const { outages, counts } = analyseStream(record.samples.get(stream.stream) ?? [], record.blind, plain);
+  return { outages, bad: counts.bad, slow: counts.slow };
+};
+
+const nothing = { outages: [], bad: 0, slow: 0 };
 
 describe('senders', () => {
   test('one process per location probes from one start, and everything is on the disk when they have stopped', async () => {
@@ -84,8 +85,8 @@ describe('senders', () => {
       expect(samples.map((sample) => sample.index)).toEqual(samples.map((_, index) => index));
       expect(samples[0]?.scheduledMs).toBeGreaterThanOrEqual(running.startedMs);
       expect(samples[0]?.scheduledMs).toBeLessThan(running.startedMs + 50);
-      expect(falseEvidence(samples, record.blind)).toEqual([]);
     }
+    expect(against(record, streamOf('west'))).toEqual(nothing);
     expect(live.length).toBe([...record.samples.values()].flat().length);
     expect(running.counts().get('http/west/fresh')?.good).toBeGreaterThan(40);
     expect(running.samplesSince('http/west/fresh', running.startedMs + 1000)[0]?.sentMs).toBeGreaterThanOrEqual(
@@ -118,11 +119,11 @@ describe('senders', () => {
     process.kill(running.pids.get('west') ?? 0, 'SIGCONT');
     await clock.sleep(800);
     await running.stop();
-    const { samples, blind } = await readRecord(folder);
-    const all = samples.get('http/west/fresh') ?? [];
-    expect(falseEvidence(all, blind)).toEqual([]);
+    const record = await readRecord(folder);
+    const all = record.samples.get('http/west/fresh') ?? [];
+    expect(against(record, streamOf('west'))).toEqual(nothing);
     expect(all.filter((sample) => sample.outcome === 'dropped').length).toBeGreaterThan(50);
-    expect(blind.some((one) => one.toMs - one.fromMs > 2900 && one.cause === 'event-loop')).toBe(true);
+    expect(record.blind.some((one) => one.toMs - one.fromMs > 2900 && one.cause === 'event-loop')).toBe(true);
   });
 
   test('a sender with a fifth of a core has none either', async () => {
@@ -135,9 +136,9 @@ describe('senders', () => {
       await clock.sleep(20);
     }
     await running.stop();
-    const { samples, blind } = await readRecord(folder);
-    const all = samples.get('http/west/fresh') ?? [];
-    expect(falseEvidence(all, blind)).toEqual([]);
+    const record = await readRecord(folder);
+    const all = record.samples.get('http/west/fresh') ?? [];
+    expect(against(record, streamOf('west'))).toEqual(nothing);
     expect(all.length).toBeGreaterThan(30);
   });
 
