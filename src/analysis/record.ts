@@ -1,5 +1,6 @@
 import type { Observation } from '../core/observation.ts';
 import type { Blind, InstrumentRecord, Sample, Stream } from '../probes/sample.ts';
+import type { Window } from './binomial.ts';
 
 /**
  * Everything analysis is a function of: read from the run's folder, never from the world. All instants are milliseconds
@@ -18,6 +19,8 @@ export interface RunRecord {
     readonly startedAt: string;
     readonly originMs: number;
     readonly versions: Readonly<Record<string, string>>;
+    /** `observe` measures outages that somebody else causes; `check` looks at the steady state alone. Default experiment. */
+    readonly kind?: 'experiment' | 'drill' | 'check' | 'observe';
   };
   readonly streams: readonly Stream[];
   /** Per stream, in send order. */
@@ -36,8 +39,22 @@ export interface RunRecord {
   readonly targets: readonly Target[];
   /** Facts that a target may need and that no sample carries, by name, such as `cache.available` or `health.period`. */
   readonly facts: Readonly<Record<string, string | number | boolean>>;
+  /** What the environment file says of places; routes and findings need it. */
+  readonly places?: Places;
+  /** The confirmation rule, where it is not the default one. */
+  readonly confirmation?: {
+    /** e_SLO: largest share of errors a recovered service may have. */
+    readonly errorsMax?: number;
+    /** A window that was fixed otherwise than by the baseline, as `observe` has it. */
+    readonly window?: Window;
+  };
   /** Why the run ended before it was measured, if it did. */
   readonly ended: { readonly reason: 'finished' | 'aborted' | 'failed'; readonly message: string | null };
+}
+
+export interface Places {
+  readonly regions: readonly { readonly name: string; readonly zones: readonly string[] }[];
+  readonly clients: readonly { readonly name: string; readonly prefers: readonly string[] }[];
 }
 
 export interface InjectedFault {
@@ -65,6 +82,8 @@ export interface Target {
   readonly maxCount?: number;
   /** Other documented numbers for the same thing, judged and reported beside it (contradictions are not hidden). */
   readonly also?: readonly { readonly text: string; readonly maxMs: number; readonly source: string }[];
+  /** Contradictions of the documentation that bear on this row. */
+  readonly contradictions?: readonly string[];
 }
 
 export type Verdict = 'PASS' | 'FAIL' | 'INCONCLUSIVE' | 'NOT MEASURED';

@@ -1,0 +1,106 @@
+import type { Stream } from '../probes/sample.ts';
+import { type Limits, lowerShare, toleratedCount, upperShare, type Window, windowFor } from './binomial.ts';
+
+/** What a stream showed before anything was injected. */
+export interface BaselineCounts {
+  readonly stream: Stream;
+  /** Evidence probes. */
+  readonly probes: number;
+  readonly bad: number;
+  readonly late: number;
+  /** An outage opened during the baseline. */
+  readonly outage: boolean;
+}
+
+export interface BaselineRow extends BaselineCounts {
+  readonly window: Window | undefined;
+  /** Why the stream's baseline cannot hold any more. */
+  readonly failed: string | undefined;
+  /** What it lacks yet. */
+  readonly missing: string | undefined;
+}
+
+/** Streams of one journey and connection class are one population: their rates are pooled, each holds for itself. */
+const journeyOf = (stream: Stream): string => `${stream.probe} ${stream.name} ${stream.connection}`;
+
+const percent = (share: number): string => `${Number((share * 100).toPrecision(3))} %`;
+
+const failureOf = (row: BaselineCounts, limits: Limits): string | undefined => {
+  const { probes, bad, late } = row;
+  if (row.outage) return 'an outage opened during the baseline';
+  if (probes === 0) return undefined;
+  if (lowerShare(bad, probes) >= limits.errorsMax) {
+    return `${bad} of ${probes} probes were bad: surely more than ${percent(limits.errorsMax)}`;
+  }
+  if (lowerShare(late, probes) >= limits.lateMax) {
+    return `${late} of ${probes} probes were over the latency limit: surely more than ${percent(limits.lateMax)}`;
+  }
+  return undefined;
+};
+
+const missingOf = (row: BaselineCounts, window: Window | undefined, limits: Limits): string | undefined => {
+  if (window === undefined) return `${row.probes} probes so far prove too little to fix a confirmation window`;
+  if (row.probes < window.probes) return `${row.probes} of the ${window.probes} probes of its window`;
+  const enough =
+    row.bad <= toleratedCount(row.probes, limits.errorsMax) && row.late <= toleratedCount(row.probes, limits.lateMax);
+  return enough
+    ? undefined
+    : `${row.bad} bad and ${row.late} late of ${row.probes} probes do not prove a steady service`;
+};
+
+/**
+ * The baseline gate. Each stream's window has power for the upper bound of its journey's pooled rates. `discount` counts
+ * only that share of the pooled probes, so that a look while the run goes on never finds a shorter window than the
+ * analysis afterwards, which sets blind probes aside.
+ */
+export const judgeBaseline = (
+  counts: readonly BaselineCounts[],
+  limits: Limits,
+  discount = 1,
+): readonly BaselineRow[] => {
+  const pooled = new Map<string, { probes: number; bad: number; late: number }>();
+  for (const row of counts) {
+    const key = journeyOf(row.stream);
+    const sums = pooled.get(key) ?? { probes: 0, bad: 0, late: 0 };
+    sums.probes += row.probes;
+    sums.bad += row.bad;
+    sums.late += row.late;
+    pooled.set(key, sums);
+  }
+  const windows = new Map(
+    [...pooled].map(([key, sums]) => {
+      const probes = Math.floor(sums.probes * discount);
+      const rates = { bad: upperShare(sums.bad, probes), late: upperShare(sums.late, probes) };
+      return [key, probes === 0 ? undefined : windowFor(rates, limits)] as const;
+    }),
+  );
+  return counts.map((row) => {
+    const window = windows.get(journeyOf(row.stream));
+    return { ...row, window, failed: failureOf(row, limits), missing: missingOf(row, window, limits) };
+  });
+};
+
+/** Real milliseconds that a baseline without a single stray takes at least. */
+export const baselineNeedsMs = (streams: readonly Stream[], limits: Limits, discount = 1): number => {
+  const holds = (forMs: number): boolean => {
+    const counts = streams.map((stream) => ({
+      stream,
+      probes: Math.floor(forMs / stream.everyMs),
+      bad: 0,
+      late: 0,
+      outage: false,
+    }));
+    return judgeBaseline(counts, limits, discount).every((row) => row.missing === undefined);
+  };
+  if (streams.length === 0) return 0;
+  const stepMs = Math.min(...streams.map((stream) => stream.everyMs)) * 20;
+  let highMs = stepMs;
+  while (!holds(highMs) && highMs < 24 * 3_600_000) highMs *= 2;
+  let lowMs = highMs / 2;
+  while (highMs - lowMs > stepMs) {
+    const middleMs = (lowMs + highMs) / 2;
+    if (holds(middleMs)) highMs = middleMs;
+    else lowMs = middleMs;
+  }
+  return highMs;
+};

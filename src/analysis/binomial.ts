@@ -1,0 +1,151 @@
+/**
+ * Exact binomial bounds. Recovery is judged by what a number of probes proves about the service, never by "N in a row":
+ * at 10 % residual errors a run of three good answers is more likely than not.
+ */
+
+/** One-sided confidence of every bound that a verdict rests on. */
+export const confidence = 0.95;
+const alpha = 1 - confidence;
+
+/** Lanczos coefficients (g = 7, n = 9); relative error below 1e-14 for arguments ≥ 0.5. */
+const lanczos = [
+  0.9999999999998099, 676.5203681218851, -1259.1392167224028, 771.3234287776531, -176.6150291621406, 12.507343278686905,
+  -0.13857109526572012, 9.984369578019572e-6, 1.5056327351493116e-7,
+];
+
+const logGamma = (x: number): number => {
+  const shifted = x - 1;
+  const t = shifted + 7.5;
+  const sum = lanczos.reduce(
+    (total, coefficient, index) => total + (index === 0 ? coefficient : coefficient / (shifted + index)),
+    0,
+  );
+  return 0.5 * Math.log(2 * Math.PI) + (shifted + 0.5) * Math.log(t) - t + Math.log(sum);
+};
+
+const iterationsMax = 10_000;
+const tiny = 1e-300;
+
+/** Continued fraction of the incomplete beta function, by the modified method of Lentz. */
+const betaFraction = (x: number, a: number, b: number): number => {
+  const guard = (value: number): number => (Math.abs(value) < tiny ? tiny : value);
+  let c = 1;
+  let d = 1 / guard(1 - ((a + b) * x) / (a + 1));
+  let result = d;
+  for (let m = 1; m <= iterationsMax; m += 1) {
+    const even = (m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m));
+    d = 1 / guard(1 + even * d);
+    c = guard(1 + even / c);
+    result *= d * c;
+    const odd = (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1));
+    d = 1 / guard(1 + odd * d);
+    c = guard(1 + odd / c);
+    const step = d * c;
+    result *= step;
+    if (Math.abs(step - 1) < 1e-15) return result;
+  }
+  return result;
+};
+
+/** Regularised incomplete beta function I_x(a, b). */
+const incompleteBeta = (x: number, a: number, b: number): number => {
+  if (x <= 0) return 0;
+  if (x >= 1) return 1;
+  const front = Math.exp(logGamma(a + b) - logGamma(a) - logGamma(b) + a * Math.log(x) + b * Math.log1p(-x));
+  return x < (a + 1) / (a + b + 2) ? (front * betaFraction(x, a, b)) / a : 1 - (front * betaFraction(1 - x, b, a)) / b;
+};
+
+/** P(X ≤ count) for X binomial with `trials` and probability `share`: I_{1−share}(trials − count, count + 1). */
+export const binomialAtMost = (count: number, trials: number, share: number): number => {
+  if (count < 0) return 0;
+  if (count >= trials || share <= 0) return 1;
+  if (share >= 1) return 0;
+  return incompleteBeta(1 - share, trials - count, count + 1);
+};
+
+const bisections = 60;
+
+/** Clopper–Pearson: the largest share at which `count` or fewer of `trials` is not yet rarer than 5 %. */
+export const upperShare = (count: number, trials: number): number => {
+  if (count >= trials) return 1;
+  let low = count / trials;
+  let high = 1;
+  for (let step = 0; step < bisections; step += 1) {
+    const middle = (low + high) / 2;
+    if (binomialAtMost(count, trials, middle) > alpha) low = middle;
+    else high = middle;
+  }
+  return high;
+};
+
+/** Clopper–Pearson: the smallest share at which `count` or more of `trials` is not yet rarer than 5 %. */
+export const lowerShare = (count: number, trials: number): number => 1 - upperShare(trials - count, trials);
+
+/** Most bad probes among `trials` whose upper bound still is at most `shareMax`; −1 when even none proves too little. */
+export const toleratedCount = (trials: number, shareMax: number): number => {
+  let low = -1;
+  let high = trials;
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (binomialAtMost(middle, trials, shareMax) <= alpha) low = middle;
+    else high = middle;
+  }
+  return low;
+};
+
+/** Fewest probes among which `count` bad ones still prove a share of at most `shareMax`. */
+export const probesProving = (count: number, shareMax: number): number => {
+  let low = count;
+  let high = Math.ceil((count + 4) / shareMax) * 2;
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (binomialAtMost(count, middle, shareMax) <= alpha) high = middle;
+    else low = middle;
+  }
+  return high;
+};
+
+/** The confirmation window: recovery is confirmed by this many evidence probes with at most these not so good. */
+export interface Window {
+  readonly probes: number;
+  readonly toleratedBad: number;
+  readonly toleratedLate: number;
+}
+
+export interface Rates {
+  /** Share of bad answers, and of good ones over their latency limit. */
+  readonly bad: number;
+  readonly late: number;
+}
+
+export interface Limits {
+  /** e_SLO: the largest share of errors a recovered service may have. */
+  readonly errorsMax: number;
+  /** The largest share of answers over the latency limit. */
+  readonly lateMax: number;
+}
+
+export const defaultLimits: Limits = { errorsMax: 0.01, lateMax: 0.05 };
+
+const windowLeast = 628;
+const windowMost = 200_000;
+const power = 0.95;
+const rateLeast = 0.001;
+
+/**
+ * The least window in which a service with these rates is confirmed with probability ≥ 95 %; `undefined` when it is so
+ * near the limits that no usable window has that power. Rates below 0.1 % count as 0.1 %.
+ */
+export const windowFor = (rates: Rates, limits: Limits): Window | undefined => {
+  const bad = Math.max(rateLeast, rates.bad);
+  const late = Math.max(rateLeast, rates.late);
+  if (bad >= limits.errorsMax || late >= limits.lateMax) return undefined;
+  for (let count = Math.max(0, toleratedCount(windowLeast, limits.errorsMax)); ; count += 1) {
+    const probes = Math.max(windowLeast, probesProving(count, limits.errorsMax));
+    if (probes > windowMost) return undefined;
+    const toleratedLate = toleratedCount(probes, limits.lateMax);
+    if (binomialAtMost(count, probes, bad) * binomialAtMost(toleratedLate, probes, late) >= power) {
+      return { probes, toleratedBad: count, toleratedLate };
+    }
+  }
+};

@@ -1,0 +1,162 @@
+import type { Sample, Stream } from '../probes/sample.ts';
+import { type BaselineRow, baselineNeedsMs, judgeBaseline } from './baseline.ts';
+import { defaultLimits, type Limits, type Window } from './binomial.ts';
+import { createTracker, type Tracker } from './tracker.ts';
+
+/** A window that stands in while a baseline is too short to fix one; for the opening rule alone. */
+const anyWindow: Window = { probes: 628, toleratedBad: 2, toleratedLate: 22 };
+
+/**
+ * Probes may turn out blind when the record is read afterwards: a run counts only this share of its baseline, and waits
+ * for a little more than the window, so that what it took for confirmed still is.
+ */
+const baselineDiscount = 0.9;
+const windowMargin = { share: 0.05, probes: 10 };
+
+interface Followed {
+  readonly stream: Stream;
+  readonly sentMs: number[];
+  /** 0 good, 1 slow, 2 bad. */
+  readonly outcomes: number[];
+  bad: number;
+  late: number;
+  readonly opening: Tracker;
+}
+
+interface Since {
+  readonly sinceMs: number;
+  readonly tracker: Tracker;
+  next: number;
+}
+
+export interface Progress {
+  readonly stream: string;
+  readonly state: 'up' | 'down' | 'confirming';
+  readonly probes: number;
+  readonly needed: number;
+}
+
+/**
+ * The baseline gate and the confirmation rule, followed while samples come in (those of one stream in send order). The
+ * analysis of the finished record decides; this says when there is enough of it.
+ */
+export const createConfirmation = (
+  streams: readonly Stream[],
+  limits: Limits = defaultLimits,
+): {
+  add(sample: Sample): void;
+  /** The baseline of each required stream, on all samples so far. */
+  baseline(): readonly BaselineRow[];
+  baselineNeedsMs(): number;
+  /** Fixes the windows from the baseline so far: to be called when it holds; the last call before the fault counts. */
+  fixWindows(): void;
+  /** How far each required stream is from being steady on probes sent after `sinceMs`; `up` is confirmed. */
+  progressSince(sinceMs: number): readonly Progress[];
+} => {
+  const required = streams.filter((stream) => stream.required);
+  const followed = new Map<string, Followed>(
+    required.map((stream) => [
+      stream.stream,
+      { stream, sentMs: [], outcomes: [], bad: 0, late: 0, opening: createTracker(anyWindow) },
+    ]),
+  );
+  const since = new Map<string, Since>();
+  let windows: ReadonlyMap<string, Window> | undefined;
+  let counting = true;
+
+  const baseline = (): readonly BaselineRow[] =>
+    judgeBaseline(
+      [...followed.values()].map(({ stream, sentMs, bad, late, opening }) => {
+        const outage = opening.outages().length > 0;
+        return { stream, probes: sentMs.length, bad, late, outage };
+      }),
+      limits,
+      baselineDiscount,
+    );
+
+  const fixWindows = (): void => {
+    windows = new Map(baseline().map((row) => [row.stream.stream, withMargin(row.window ?? anyWindow)]));
+  };
+
+  const progressOf = (one: Followed, sinceMs: number, window: Window): Progress => {
+    const key = one.stream.stream;
+    let state = since.get(key);
+    if (state?.sinceMs !== sinceMs) {
+      state = { sinceMs, tracker: createTracker(window, true), next: firstAfter(one.sentMs, sinceMs) };
+      since.set(key, state);
+    }
+    for (; state.next < one.outcomes.length; state.next += 1) {
+      const outcome = one.outcomes[state.next] ?? 0;
+      state.tracker.push(state.next, outcome === 0, outcome === 2);
+    }
+    return { stream: key, ...state.tracker.progress(), needed: window.probes };
+  };
+
+  return {
+    add(sample) {
+      const one = followed.get(sample.stream);
+      if (one === undefined || sample.outcome === 'dropped') return;
+      const outcome = sample.outcome === 'good' ? 0 : sample.outcome === 'slow' ? 1 : 2;
+      one.sentMs.push(sample.sentMs);
+      one.outcomes.push(outcome);
+      if (!counting) return;
+      if (outcome === 1) one.late += 1;
+      if (outcome === 2) one.bad += 1;
+      one.opening.push(one.sentMs.length - 1, outcome === 0, outcome === 2);
+    },
+    baseline,
+    baselineNeedsMs: () => baselineNeedsMs(required, limits, baselineDiscount),
+    fixWindows,
+    progressSince(sinceMs) {
+      if (windows === undefined) fixWindows();
+      counting = false;
+      return [...followed.values()].map((one) =>
+        progressOf(one, sinceMs, windows?.get(one.stream.stream) ?? withMargin(anyWindow)),
+      );
+    },
+  };
+};
+
+const withMargin = (window: Window): Window => ({
+  ...window,
+  probes: Math.ceil(window.probes * (1 + windowMargin.share)) + windowMargin.probes,
+});
+
+/** Index of the first send after an instant, in ascending sends. */
+const firstAfter = (sentMs: readonly number[], atMs: number): number => {
+  let low = 0;
+  let high = sentMs.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sentMs[middle] ?? 0) > atMs) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+};
+
+/** What a run asks of its samples while they come in. */
+export const createSteadyState = (streams: readonly Stream[], limits: Limits = defaultLimits) => {
+  const confirmation = createConfirmation(streams, limits);
+  return {
+    add: confirmation.add,
+    /** Streams whose baseline lacks probes yet, and those whose baseline cannot hold any more, each with its reason. */
+    baseline(): { readonly missing: readonly string[]; readonly failed: readonly string[] } {
+      const rows = confirmation.baseline();
+      if (rows.every((row) => row.failed === undefined && row.missing === undefined)) confirmation.fixWindows();
+      return {
+        failed: rows.flatMap((row) => (row.failed === undefined ? [] : [`${row.stream.stream}: ${row.failed}`])),
+        missing: rows.flatMap((row) =>
+          row.failed !== undefined || row.missing === undefined ? [] : [`${row.stream.stream}: ${row.missing}`],
+        ),
+      };
+    },
+    baselineNeedsMs: confirmation.baselineNeedsMs,
+    /** Required streams that are not confirmed to be steady on probes sent after `sinceMs`, each with how far it is. */
+    missingSince: (sinceMs: number): readonly string[] =>
+      confirmation
+        .progressSince(sinceMs)
+        .flatMap(({ stream, state, probes, needed }) =>
+          state === 'up' ? [] : [`${stream} (${state === 'down' ? 'down' : `${probes} of ${needed} probes`})`],
+        ),
+  };
+};

@@ -1,0 +1,83 @@
+import { z } from 'zod';
+import type { FaultWindow } from '../fault-window.ts';
+import { clamp } from '../span.ts';
+import { type Context, defineMeasure, figure, none, probeParam, type Share } from './measure.ts';
+import { affectedStreams, causedBy, faultEndMs, requiredStreams, shareOf, type Tally, tally } from './select.ts';
+
+/** Ratio of two shares with bounds from the ends of both: what is served now of what was served before. */
+const ratioOf = (now: Tally, before: Tally): Share => {
+  const a = shareOf(now.served, now.probes);
+  const b = shareOf(before.served, before.probes);
+  const at = (top: number, bottom: number): number => (bottom === 0 ? 0 : clamp(top / bottom, 0, 1));
+  return { estimate: at(a.estimate, b.estimate), min: at(a.min, b.max), max: at(a.max, b.min) };
+};
+
+/** When the broken pod's place is filled again: its replacement is ready, or the fault was taken away. */
+const replacedMs = (context: Context, fault: FaultWindow): number => {
+  const ready = context.record.observations.find(
+    (seen) => seen.name === 'pod.ready' && seen.maxMs > fault.effective.maxMs,
+  );
+  return Math.min(ready?.maxMs ?? Number.POSITIVE_INFINITY, fault.reverted.maxMs, context.endMs);
+};
+
+const params = z.strictObject({
+  probe: probeParam('chat'),
+  /** `fault`: from its effect; `recovery`: from the stable recovery, when what is left carries the load. */
+  from: z.enum(['fault', 'recovery']).default('fault'),
+  until: z.enum(['reverted', 'replaced']).default('reverted'),
+});
+
+const probesLeast = 59;
+
+/** Served answers over probes sent at the same offered load, during the fault against the baseline. */
+const servedRatio = (
+  { probe, from, until }: z.output<typeof params>,
+  context: Context,
+  fault: FaultWindow,
+): { readonly share: Share; readonly of: number; readonly fromMs: number; readonly toMs: number } | string => {
+  const streams = affectedStreams(requiredStreams(context, probe), fault);
+  if (streams.length === 0) return `no required ${probe} stream was served by the broken region`;
+  const recoveries = streams.flatMap((one) => causedBy(one, fault));
+  const recoveredMs = Math.max(fault.effective.maxMs, ...recoveries.map((outage) => outage.up.maxMs));
+  if (from === 'recovery' && !Number.isFinite(recoveredMs)) return 'the service did not recover while the fault lasted';
+  const fromMs = from === 'recovery' ? recoveredMs : fault.effective.minMs;
+  const toMs = until === 'replaced' ? replacedMs(context, fault) : faultEndMs(context, fault);
+  const now = tally(streams, fromMs, toMs);
+  if (now.probes === 0) return 'no probe was sent while the fault lasted';
+  const before = tally(streams, Number.NEGATIVE_INFINITY, fault.effective.minMs);
+  return { share: ratioOf(now, before), of: now.probes, fromMs, toMs };
+};
+
+const loadNote = 'at the load of the probes, not at peak: what full load would do is not claimed';
+
+export const goodput = defineMeasure({
+  name: 'goodput',
+  summary: 'Share of the baseline throughput that is still served at the same offered load, while the fault lasts.',
+  params,
+  bound: 'minShare',
+  measure(given, context, fault) {
+    const found = servedRatio(given, context, fault);
+    if (typeof found === 'string') return none(found);
+    const figures = [figure('probes', found.of, 'count'), figure('over', found.toMs - found.fromMs, 'ms')];
+    return { kind: 'share', share: found.share, of: found.of, figures, notes: [loadNote] };
+  },
+});
+
+export const throughputLoss = defineMeasure({
+  name: 'throughput-loss',
+  summary: 'Share of the baseline throughput that is lost at the same offered load; the bound is meant plus its error.',
+  params,
+  bound: 'maxShare',
+  measure(given, context, fault, target) {
+    const found = servedRatio(given, context, fault);
+    if (typeof found === 'string') return none(found);
+    const { share, of } = found;
+    const lost = { estimate: 1 - share.estimate, min: 1 - share.max, max: 1 - share.min };
+    const bound = target.maxShare ?? 0;
+    const within = lost.estimate <= bound && of >= probesLeast;
+    const figures = [figure('probes', of, 'count'), figure('over', found.toMs - found.fromMs, 'ms')];
+    const judged = within ? { ...lost, max: Math.min(lost.max, bound) } : lost;
+    const notes = within && lost.max > bound ? ['within the bound plus its error', loadNote] : [loadNote];
+    return { kind: 'share', share: judged, of, figures, notes };
+  },
+});

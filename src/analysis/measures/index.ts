@@ -1,0 +1,46 @@
+import { cacheRebalance } from './cache.ts';
+import { databaseFailover } from './database-failover.ts';
+import { dnsRemoval } from './dns-removal.ts';
+import { drainBack } from './drain-back.ts';
+import { failback } from './failback.ts';
+import { goodput, throughputLoss } from './goodput.ts';
+import { hands } from './hands.ts';
+import { healthPeriod } from './health-period.ts';
+import { latency } from './latency.ts';
+import type { Measure } from './measure.ts';
+import { notYet } from './not-yet.ts';
+import { onePrimary } from './one-primary.ts';
+import { outage } from './outage.ts';
+import { podDetection, replacement, retryDelay } from './pods.ts';
+import { promotion } from './promotion.ts';
+import { route } from './route.ts';
+import { scaleOut } from './scale-out.ts';
+import { servedShare } from './served-share.ts';
+import { serves } from './serves.ts';
+import { switchErrors } from './switch-errors.ts';
+
+/** Every way a documented number is computed from a record. Adding one is a file and a line here. */
+export const measures: readonly Measure[] = [
+  outage,
+  databaseFailover,
+  goodput,
+  throughputLoss,
+  servedShare,
+  scaleOut,
+  hands,
+  drainBack,
+  dnsRemoval,
+  promotion,
+  switchErrors,
+  latency,
+  failback,
+  onePrimary,
+  podDetection,
+  retryDelay,
+  replacement,
+  healthPeriod,
+  route,
+  serves,
+  cacheRebalance,
+  notYet,
+];
