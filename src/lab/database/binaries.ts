@@ -114,7 +114,8 @@ const starts = async (native: string, root: string, owner: Owner | undefined): P
 
 const reachable = async (root: string, owner: Owner | undefined): Promise<boolean> => {
   try {
-    await runAs(owner, '/bin/sh', ['-c', ':'], { cwd: root, timeoutMs: probeTimeoutMs });
+    // Enters it by its full path: a working folder is entered before the account changes, and would prove nothing.
+    await runAs(owner, '/bin/sh', ['-c', 'cd "$0"', root], { cwd: '/', timeoutMs: probeTimeoutMs });
     return true;
   } catch {
     // The folder cannot be entered by that account: the caller takes the next one.
