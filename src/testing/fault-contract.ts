@@ -56,7 +56,7 @@ export const faultContract = (name: string, start: () => Promise<FaultExample>):
 
     it('refuses parameters it does not know', async () => {
       const params = { ...example.params, blackstartUnknown: 1 };
-      await expect(example.fault.plan(params, context())).rejects.toThrow(/blackstartUnknown/);
+      await expect(async () => example.fault.plan(params, context())).rejects.toThrow(/blackstartUnknown/);
     });
 
     it('says which permissions it needs and how it ends by itself', () => {

@@ -49,17 +49,17 @@ const podSpec = (layout: LabLayout, workload: Workload, zone: string, container:
         name: container,
         image: `${imagePrefix}${workload}:1`,
         livenessProbe: { ...probe('/healthz', liveness), terminationGracePeriodSeconds: livenessGraceSeconds },
-        readinessProbe: probe('/readyz', { ...readiness, failures: readiness.failures }),
+        readinessProbe: probe('/readyz', readiness),
       },
     ],
   };
 };
 
-/** The deployments a region starts with: `<workload>-<zone>` for each workload the environment gives the zone pods of. */
+/** What a region starts with: a deployment `<workload>-<zone>` for each workload its environment gives a zone pods of. */
 export const initialDeployments = (layout: LabLayout, region: Region): readonly Draft<DeploymentObject>[] =>
   region.zones.flatMap((zone) =>
     workloads.flatMap((workload): Draft<DeploymentObject>[] => {
-      const replicas = zone.pods?.[workload] ?? (workload === 'llm' ? 0 : 1);
+      const replicas = zone.pods?.[workload] ?? 0;
       if (replicas === 0) return [];
       const container = layout.environment.workloads[workload]?.container ?? workload;
       const labels = { app: workload, 'lab.blackstart.dev/zone': zone.name };

@@ -38,7 +38,7 @@ const askNode = (
     const onAbort = (): void => fail('context canceled');
     signal.addEventListener('abort', onAbort, { once: true });
     socket.setNoDelay(true);
-    // The egress answers CONNECT first, then carries the request: HTTP/1.0 makes the end of the stream the end of the log.
+    // The egress answers CONNECT first, then carries the request; in HTTP/1.0 the log ends where the stream ends.
     socket.write(`CONNECT ${zone}.zone.lab:${port} HTTP/1.1\r\nHost: ${zone}.zone.lab:${port}\r\n\r\n`);
     socket.once('data', () => {
       socket.write(`GET ${url} HTTP/1.0\r\nAuthorization: Bearer ${layout.token}\r\n\r\n`);

@@ -40,7 +40,7 @@ const phaseOf = (pod: PodObject, statuses: readonly ContainerStatus[]): PodPhase
   return begun ? 'Running' : 'Pending';
 };
 
-/** Runs one pod on its node and tells the API how it is: the node knows, the API is told, whenever it can be reached. */
+/** Runs one pod on its node, and tells the API how it is whenever the API can be reached: the node knows. */
 export const startPod = (first: PodObject, options: PodWorkerOptions): PodWorker => {
   const { host, client, signal, requestTimeoutMs } = options;
   const { clock } = host;

@@ -81,8 +81,8 @@ const podChangeCauses = (next: Draft<PodObject>, previous: PodObject): readonly 
           field: 'spec',
           message:
             'Forbidden: pod updates may not change fields other than `spec.containers[*].image`,' +
-            '`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing' +
-            ' tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)',
+            '`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to' +
+            ' existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)',
         },
       ];
 

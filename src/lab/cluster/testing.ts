@@ -1,8 +1,9 @@
 import path from 'node:path';
 import type { Environment } from '../../core/environment.ts';
+import { writeClientFiles } from '../client-files.ts';
 import type { ComponentContext, Truth } from '../component.ts';
 import type { LabLayout } from '../layout.ts';
-import { startComponents } from '../testing.ts';
+import { labEnvironment, startComponents } from '../testing.ts';
 import { appendTruth, readTruth } from '../truth.ts';
 import { component as kubernetes } from './kubernetes.ts';
 import { component as nodeAgent } from './node-agent.ts';
@@ -10,6 +11,8 @@ import { component as nodeAgent } from './node-agent.ts';
 /** A cluster for tests: the real API, node agents and links, and pods that are tiny real processes. */
 export interface TestCluster {
   readonly layout: LabLayout;
+  /** Path of a kubeconfig with one context per region. */
+  readonly kubeconfig: string;
   truth(): readonly Truth[];
   log(): readonly string[];
   /** Stops pods, agents and API, and removes the state folder. */
@@ -18,13 +21,26 @@ export interface TestCluster {
 
 const stopWithinMs = 10_000;
 
-/** Starts one region's API and the agents of the zones named (all of them by default). */
+/** The documented platform cut down to its primary region with few pods. */
+export const smallEnvironment = (llmPodsPerZone = 2): Environment => {
+  const environment = labEnvironment();
+  const [region] = environment.regions;
+  if (region === undefined) throw new Error('the environment has no region');
+  const zones = region.zones.map((zone) => ({
+    ...zone,
+    pods: { gateway: 1, orchestrator: 0, rag: 0, llm: llmPodsPerZone },
+  }));
+  return { ...environment, regions: [{ ...region, zones }] };
+};
+
+/** Starts links, the API of every region, and the agents of the zones named (all of them by default). */
 export const startCluster = async (
   environment: Environment,
-  options: { readonly timeScale?: number; readonly zones?: readonly string[]; onLinks?(layout: LabLayout): void } = {},
+  options: { readonly timeScale?: number; readonly zones?: readonly string[] } = {},
 ): Promise<TestCluster> => {
   const links = await startComponents(environment, ['links'], { timeScale: options.timeScale ?? 30 });
   const { layout } = links;
+  writeClientFiles(layout);
   const controller = new AbortController();
   const lines: string[] = [];
   const stopWork: (() => Promise<void>)[] = [];
@@ -43,6 +59,7 @@ export const startCluster = async (
   await Promise.all(wanted.map((zone) => nodeAgent.start(context({ zone, main }))));
   return {
     layout,
+    kubeconfig: path.join(layout.stateDir, 'kubeconfig'),
     truth: () => readTruth(layout.stateDir),
     log: () => lines,
     async stop() {

@@ -79,12 +79,15 @@ const helperPod = (
 const getPod = (undo: Undo, name: string, { ports, signal }: FaultContext): Promise<Pod | undefined> =>
   ports.kubernetes(undo.workload.context).getPod(undo.workload.namespace, name, signal);
 
-/** Deletes a helper and waits until it is gone, so that what it does at its end is done. */
-const removeHelper = async (undo: Undo, name: string, context: FaultContext): Promise<void> => {
+/**
+ * Deletes a helper and waits until it is gone, so that what it does at its end is done. False when there was none: then
+ * nobody knows how it ended, if it ever was.
+ */
+const removeHelper = async (undo: Undo, name: string, context: FaultContext): Promise<boolean> => {
   const { ports, signal, clock } = context;
   const { namespace } = undo.workload;
   const helper = await getPod(undo, name, context);
-  if (helper === undefined) return;
+  if (helper === undefined) return false;
   const port = ports.kubernetes(undo.workload.context);
   if (!helper.deleting) await port.deletePod(namespace, name, { uid: helper.uid, gracePeriodSeconds: 5 }, signal);
   const reason = new BlackstartError(
@@ -98,16 +101,19 @@ const removeHelper = async (undo: Undo, name: string, context: FaultContext): Pr
       const now = await port.getPod(namespace, name, limit.signal);
       return now?.uid === helper.uid ? undefined : true;
     });
+    return true;
   } finally {
     limit.dispose();
   }
 };
 
-/** Whether the very container that was stopped is still there and does not answer. */
-const isLeftStopped = async (undo: Undo, context: FaultContext): Promise<boolean> => {
+/**
+ * Whether the very container that was stopped is still there. It may be stopped although its pod is still called ready:
+ * that is found out only by the next check.
+ */
+const isSameContainer = async (undo: Undo, context: FaultContext): Promise<boolean> => {
   const pod = await getPod(undo, undo.pod, context);
-  if (pod?.uid !== undo.uid || pod.ready || pod.deleting) return false;
-  return pod.containers.some(({ id }) => id === undo.containerId);
+  return pod?.uid === undo.uid && !pod.deleting && pod.containers.some(({ id }) => id === undo.containerId);
 };
 
 const continueIt = async (undo: Undo, context: FaultContext): Promise<void> => {
@@ -199,9 +205,9 @@ export const podHang = defineFault({
   },
 
   async revert(undo, context) {
-    await removeHelper(undo, undo.helper, context);
+    const continued = await removeHelper(undo, undo.helper, context);
     await removeHelper(undo, continueHelperOf(undo), context);
-    if (await isLeftStopped(undo, context)) await continueIt(undo, context);
+    if (!continued && (await isSameContainer(undo, context))) await continueIt(undo, context);
   },
 
   async isReverted(undo, context) {

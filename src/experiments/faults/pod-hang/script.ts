@@ -12,14 +12,15 @@ set -u
 pids=''
 sleeper=''
 [ "\${#TARGET}" -ge 12 ] || { echo 'failed: no container id'; exit 2; }
-find_pids() {
-  for folder in /proc/[0-9]*; do
-    if grep -qs -- "$TARGET" "$folder/cgroup"; then echo "\${folder#/proc/}"; fi
+find_by_group() {
+  for file in $(grep -ls -- "$TARGET" /proc/[0-9]*/cgroup); do
+    folder=\${file%/cgroup}
+    echo "\${folder#/proc/}"
   done
 }
 find_by_arguments() { pgrep -f -- "container-id=$TARGET"; }
 all_pids() {
-  found=$(find_pids)
+  found=$(find_by_group)
   [ -n "$found" ] || found=$(find_by_arguments)
   echo $found
 }
