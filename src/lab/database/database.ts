@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -6,8 +5,9 @@ import { poll, systemClock } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
 import type { Component, ComponentContext } from '../component.ts';
 import { ControlError, type ControlRoute, serveControl } from '../control.ts';
+import { guardServers } from '../guard.ts';
 import { type DatabaseNode, databaseNodes, scaled, scaledTimeout } from '../layout.ts';
-import { databaseFolders, type Installation, prepareInstallation, serverEnvironment } from './binaries.ts';
+import { databaseFolders, type Installation, prepareInstallation } from './binaries.ts';
 import {
   createInstances,
   createSessions,
@@ -169,22 +169,6 @@ const bringUp = async (
   await Promise.all(nodes.map((node) => node.start(context.signal)));
 };
 
-/** Takes the servers down when this process is killed: the shell reads until the pipe breaks, then tells them. */
-const startGuard = (nodes: readonly PostgresNode[]): { dismiss(): void } => {
-  const script = 'cat >/dev/null; for file; do kill -QUIT "$(head -n 1 "$file")"; done 2>/dev/null';
-  const files = nodes.map((node) => path.join(node.dataDir, 'postmaster.pid'));
-  const guard = spawn('/bin/sh', ['-c', script, 'guard', ...files], {
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-    env: serverEnvironment,
-  });
-  guard.stdin.on('error', () => {
-    // The guard went first: then there is nobody left to tell.
-  });
-  guard.unref();
-  return { dismiss: () => guard.kill('SIGKILL') };
-};
-
 const readyWithinMs = 30_000;
 const readyEveryMs = 20;
 
@@ -227,7 +211,10 @@ export const component: Component = {
     const installation = await prepareInstallation(layout.stateDir);
     const specs = databaseNodes(layout.environment);
     const nodes = specs.map((spec) => createNode(context, installation, spec));
-    const guard = startGuard(nodes);
+    const guard = guardServers(
+      nodes.map((node) => path.join(node.dataDir, 'postmaster.pid')),
+      'QUIT',
+    );
     context.onStop?.(async () => {
       await Promise.all(nodes.map((node) => node.stop()));
       guard.dismiss();
