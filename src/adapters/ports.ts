@@ -138,8 +138,12 @@ export interface FisExperiment {
 export interface FisPort {
   createTemplate(template: FisTemplate, clientToken: string, signal: AbortSignal): Promise<string>;
   deleteTemplate(id: string, signal: AbortSignal): Promise<void>;
-  /** Template ids carrying this tag. */
-  listTemplates(tag: string, value: string, signal: AbortSignal): Promise<readonly string[]>;
+  /** Templates carrying this tag. */
+  listTemplates(
+    tag: string,
+    value: string,
+    signal: AbortSignal,
+  ): Promise<readonly { readonly id: string; readonly tags: Readonly<Record<string, string>> }[]>;
   /**
    * Starts with `skip-all` and insists that the answer says so: an experiment that came back in any other mode is
    * stopped at once and the call fails.
