@@ -1,4 +1,4 @@
-import type { Sample, Stream } from '../probes/sample.ts';
+import type { Blind, Sample, Stream } from '../probes/sample.ts';
 import { type BaselineRow, baselineNeedsMs, judgeBaseline } from './baseline.ts';
 import { defaultLimits, type Limits, type Window } from './binomial.ts';
 import { createTracker, type Tracker } from './tracker.ts';
@@ -45,6 +45,8 @@ export const createConfirmation = (
   limits: Limits = defaultLimits,
 ): {
   add(sample: Sample): void;
+  /** Probes that touch it are no evidence. One that comes later than the probe it touches is left to the margins. */
+  addBlind(blind: Blind): void;
   /** The baseline of each required stream, on all samples so far. */
   baseline(): readonly BaselineRow[];
   baselineNeedsMs(): number;
@@ -61,6 +63,7 @@ export const createConfirmation = (
     ]),
   );
   const since = new Map<string, Since>();
+  const blindness = new Map<string, Blind[]>();
   let windows: ReadonlyMap<string, Window> | undefined;
   let counting = true;
 
@@ -96,6 +99,7 @@ export const createConfirmation = (
     add(sample) {
       const one = followed.get(sample.stream);
       if (one === undefined || sample.outcome === 'dropped') return;
+      if (blindness.get(one.stream.location)?.some((blind) => touches(blind, sample))) return;
       const outcome = sample.outcome === 'good' ? 0 : sample.outcome === 'slow' ? 1 : 2;
       one.sentMs.push(sample.sentMs);
       one.outcomes.push(outcome);
@@ -103,6 +107,12 @@ export const createConfirmation = (
       if (outcome === 1) one.late += 1;
       if (outcome === 2) one.bad += 1;
       one.opening.push(one.sentMs.length - 1, outcome === 0, outcome === 2);
+    },
+    addBlind(blind) {
+      const known = blindness.get(blind.location) ?? [];
+      known.push(blind);
+      if (known.length > blindKept) known.shift();
+      blindness.set(blind.location, known);
     },
     baseline,
     baselineNeedsMs: () => baselineNeedsMs(required, limits, baselineDiscount),
@@ -116,6 +126,12 @@ export const createConfirmation = (
     },
   };
 };
+
+/** Stretches of blind time that are remembered per location: probes come within seconds of them. */
+const blindKept = 100;
+
+const touches = (blind: Blind, { sentMs, endedMs }: Sample): boolean =>
+  (sentMs >= blind.fromMs && sentMs < blind.toMs) || (endedMs >= blind.fromMs && endedMs <= blind.toMs);
 
 const withMargin = (window: Window): Window => ({
   ...window,
@@ -139,6 +155,7 @@ export const createSteadyState = (streams: readonly Stream[], limits: Limits = d
   const confirmation = createConfirmation(streams, limits);
   return {
     add: confirmation.add,
+    addBlind: confirmation.addBlind,
     /** Streams whose baseline lacks probes yet, and those whose baseline cannot hold any more, each with its reason. */
     baseline(): { readonly missing: readonly string[]; readonly failed: readonly string[] } {
       const rows = confirmation.baseline();

@@ -96,19 +96,12 @@ export const latenciesOf = (
   return quantilesOf(values.subarray(0, count));
 };
 
-/** What one stream's samples say of the service, from evidence alone. Linear in the samples, but for sorting latencies. */
-export const analyseStream = (
-  samples: readonly Sample[],
-  blind: readonly Blind[],
-  stream: Stream,
-  options: { readonly window?: Window } = {},
-): StreamAnalysis => {
-  const window = options.window ?? separatingWindow;
-  const evidence = evidenceOf(stream, samples, blind);
+/** What the evidence of one stream says of the service. Linear in the samples, but for sorting latencies. */
+export const analyseEvidence = (evidence: Evidence, window: Window): StreamAnalysis => {
   const latency = latenciesOf(evidence, 'whole');
   const strict = outagesOf(evidence, window, 'strict', latency?.p50Ms ?? 0);
   return {
-    stream,
+    stream: evidence.stream,
     evidence,
     window,
     counts: countsOf(evidence),
@@ -121,6 +114,14 @@ export const analyseStream = (
     floor: detectionFloorMs(evidence),
   };
 };
+
+/** The same from raw samples. Without a window, outages are told apart but no recovery is proven to last. */
+export const analyseStream = (
+  samples: readonly Sample[],
+  blind: readonly Blind[],
+  stream: Stream,
+  options: { readonly window?: Window } = {},
+): StreamAnalysis => analyseEvidence(evidenceOf(stream, samples, blind), options.window ?? separatingWindow);
 
 /** Evidence probes that were served, of those sent within [fromMs, toMs]. */
 export const servedWithin = (

@@ -1,0 +1,224 @@
+import { z } from 'zod';
+
+/**
+ * The published report, `report.json`. Unless a field says otherwise, durations are real milliseconds and instants are
+ * real milliseconds since the start of the run (`run.startedAt`). `null` as an upper end means: not seen to end.
+ */
+export const reportSchemaVersion = 1;
+
+const ms = z.number();
+const openMs = ms.nullable();
+
+const bracketSchema = z
+  .strictObject({ estimateMs: ms, minMs: ms, maxMs: openMs })
+  .meta({ description: 'A duration with its error: the truth lies between minMs and maxMs.' });
+const spanSchema = z
+  .strictObject({ minMs: openMs, maxMs: openMs })
+  .meta({ description: 'An instant that lies between two others; null where nothing bounds it.' });
+
+const verdictSchema = z.enum(['PASS', 'FAIL', 'INCONCLUSIVE', 'NOT MEASURED']);
+const unitSchema = z.enum(['ms', 'share', 'count', 'text']);
+const shareSchema = z
+  .strictObject({ estimate: z.number(), min: z.number(), max: z.number() })
+  .meta({ description: 'A share with its one-sided 95 % Clopper-Pearson bounds.' });
+
+const documentedSchema = z.strictObject({
+  promise: z.string(),
+  text: z.string(),
+  source: z.string(),
+  maxMs: ms.optional().meta({ description: 'Documented time.' }),
+  minShare: z.number().optional(),
+  maxShare: z.number().optional(),
+  maxCount: z.number().optional(),
+  also: z.array(z.strictObject({ text: z.string(), maxMs: ms, source: z.string(), verdict: verdictSchema })),
+});
+
+const targetSchema = z.strictObject({
+  id: z.string(),
+  verdict: verdictSchema,
+  reason: z.string(),
+  documented: documentedSchema,
+  observed: bracketSchema.nullable().meta({ description: 'Documented time: real time by the time scale.' }),
+  real: bracketSchema.nullable().meta({ description: 'The same in real time.' }),
+  share: shareSchema.nullable(),
+  count: z.number().nullable(),
+  location: z.string().nullable().meta({ description: 'The location that decided.' }),
+  locations: z.array(
+    z.strictObject({
+      location: z.string(),
+      verdict: verdictSchema.nullable(),
+      observed: bracketSchema,
+      real: bracketSchema,
+    }),
+  ),
+  figures: z.array(z.strictObject({ name: z.string(), value: z.union([z.number(), z.string()]), unit: unitSchema })),
+  notes: z.array(z.string()),
+});
+
+const kindSchema = z.enum(['crash', 'hang', 'freeze', 'error', 'slow', 'mixed']);
+const lengths = { client: bracketSchema, interruption: bracketSchema };
+
+const outageSchema = z.strictObject({
+  stream: z.string(),
+  location: z.string(),
+  required: z.boolean(),
+  startedAt: z.string().meta({ description: 'Send of the first probe that was not good, for people.' }),
+  startMs: ms,
+  kind: kindSchema,
+  flaps: z.number(),
+  confirmed: z.boolean().meta({ description: 'The recovery was sustained over the confirmation window.' }),
+  ...lengths,
+  firstRecovery: bracketSchema.meta({ description: 'First impact to the first good probe, whether it lasted or not.' }),
+  downtimeMs: ms,
+  notGood: z.number().meta({ description: 'Evidence probes in it that were not good.' }),
+  episodes: z.array(z.strictObject({ kind: kindSchema, startMs: ms, ...lengths })),
+});
+
+const quantilesSchema = z.strictObject({ count: z.number(), p50Ms: ms, p95Ms: ms, p99Ms: ms, maxMs: ms });
+
+const streamSchema = z.strictObject({
+  stream: z.string(),
+  probe: z.string(),
+  location: z.string(),
+  connection: z.enum(['fresh', 'kept']),
+  required: z.boolean(),
+  everyMs: ms,
+  timeoutMs: ms,
+  slowAfterMs: ms,
+  probes: z.strictObject({
+    sent: z.number(),
+    good: z.number(),
+    slow: z.number(),
+    bad: z.number(),
+    dropped: z.number(),
+    unknown: z.number(),
+  }),
+  latency: quantilesSchema.nullable(),
+  firstByte: quantilesSchema.nullable(),
+  window: z.strictObject({ probes: z.number(), toleratedBad: z.number(), toleratedLate: z.number() }),
+  outages: z.number(),
+  downtimeMs: ms,
+  reachableDowntimeMs: ms.meta({ description: 'The same when slow answers count as up.' }),
+  notGoodMs: ms.meta({ description: 'Brownout integral: full outage that the probes which are not good are worth.' }),
+  blindMs: ms,
+  hiddenMs: ms.meta({ description: 'The longest outage that may hide in time nobody could see.' }),
+  floor: z.strictObject({ outageMs: ms, freezeMs: ms }).meta({ description: 'Shortest outage that is surely found.' }),
+  blips: z.strictObject({ count: z.number(), longest: z.number() }),
+  worstAvailability: z.array(z.strictObject({ windowMs: ms, share: z.number() })),
+});
+
+const baselineSchema = z.strictObject({
+  holds: z.boolean(),
+  reason: z.string(),
+  streams: z.array(
+    z.strictObject({
+      stream: z.string(),
+      probes: z.number(),
+      bad: z.number(),
+      late: z.number(),
+      windowProbes: z.number().nullable(),
+      toleratedBad: z.number().nullable(),
+      toleratedLate: z.number().nullable(),
+    }),
+  ),
+});
+
+const instantNames = [
+  'faultEffective',
+  'firstImpact',
+  'detected',
+  'decided',
+  'newAuthority',
+  'routeChanged',
+  'firstGood',
+  'stable',
+  'redundant',
+] as const;
+const durationNames = ['outage', 'sinceFault', 'detect', 'failOver', 'propagate', 'settle', 'redundancy'] as const;
+
+const shapeOf = <Name extends string, Schema extends z.ZodType>(names: readonly Name[], schema: Schema) =>
+  z.strictObject(Object.fromEntries(names.map((name) => [name, schema])) as Record<Name, Schema>);
+
+const decompositionSchema = z.strictObject({
+  location: z.string(),
+  stream: z.string(),
+  instants: shapeOf(instantNames, spanSchema.nullable()),
+  durations: shapeOf(durationNames, bracketSchema.nullable()),
+});
+
+const dataSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
+
+const eventSchema = z.strictObject({
+  minMs: openMs,
+  maxMs: openMs,
+  name: z.string(),
+  subject: z.string(),
+  source: z.string(),
+  data: dataSchema,
+});
+
+const instrumentSchema = z.strictObject({
+  trusted: z.boolean().meta({ description: 'No self-check tripped.' }),
+  checks: z.array(
+    z.strictObject({
+      name: z.string(),
+      location: z.string().nullable(),
+      value: z.number(),
+      limit: openMs,
+      unit: z.enum(['ms', 'share', 'count', 'cores']),
+      tripped: z.boolean(),
+      detail: z.string(),
+    }),
+  ),
+});
+
+const undoSchema = z.strictObject({
+  armed: z.number(),
+  reverted: z.number(),
+  outstanding: z.array(z.strictObject({ fault: z.string(), target: z.string(), reason: z.string() })),
+});
+
+export const reportSchema = z
+  .strictObject({
+    schemaVersion: z.literal(reportSchemaVersion),
+    run: z.strictObject({
+      id: z.string(),
+      kind: z.enum(['experiment', 'drill', 'check', 'observe']),
+      name: z.string(),
+      title: z.string(),
+      environment: z.string(),
+      timeScale: z.number(),
+      seed: z.number(),
+      startedAt: z.string(),
+      versions: z.record(z.string(), z.string()),
+      ended: z.strictObject({ reason: z.enum(['finished', 'aborted', 'failed']), message: z.string().nullable() }),
+    }),
+    verdict: z.enum(['PASS', 'FAIL', 'INCONCLUSIVE', 'VOID']),
+    reason: z.string(),
+    certifies: z.string(),
+    targets: z.array(targetSchema),
+    phases: z.array(z.strictObject({ name: z.string(), startMs: ms, endMs: openMs })),
+    faults: z.array(
+      z.strictObject({
+        fault: z.string(),
+        target: z.string(),
+        effective: spanSchema.nullable(),
+        reverted: spanSchema.nullable(),
+      }),
+    ),
+    timeline: z.array(eventSchema),
+    outages: z.array(outageSchema),
+    decomposition: z.array(decompositionSchema),
+    baseline: baselineSchema.nullable(),
+    streams: z.array(streamSchema),
+    instrument: instrumentSchema,
+    contradictions: z.array(z.string()),
+    undo: undoSchema,
+  })
+  .meta({
+    title: 'blackstart report',
+    description:
+      'What a run observed, against what is documented. Durations are real milliseconds and instants real milliseconds ' +
+      'since the start of the run, unless a field says otherwise.',
+  });
+export type Report = z.output<typeof reportSchema>;
