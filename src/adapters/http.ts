@@ -12,7 +12,7 @@ export interface HttpRequest {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | null;
-  /** Ends the request and destroys its connection. The only time-out that counts: the library's own are set beyond it. */
+  /** Ends the request and destroys its connection. The time-out that counts: the library's own lie beyond it. */
   readonly signal: AbortSignal;
   onHead?(status: number, headers: HttpHeaders): void;
   /** Each piece of the body, at the instant it was read. */

@@ -22,8 +22,6 @@ export interface PostgresConnection {
   ): Promise<readonly Readonly<Record<string, unknown>>[]>;
   /** Cuts it, whatever is under way. */
   destroy(): void;
-  /** Says goodbye; falls back to cutting when the signal aborts. */
-  end(signal: AbortSignal): Promise<void>;
   readonly broken: boolean;
 }
 
@@ -81,12 +79,6 @@ export const connectPostgres = async (
         broken = true;
         throw error;
       }
-    },
-    async end(abort) {
-      abort.addEventListener('abort', destroy, { once: true });
-      if (abort.aborted) destroy();
-      await client.end();
-      abort.removeEventListener('abort', destroy);
     },
   };
 };

@@ -10,7 +10,7 @@ const params = z.strictObject({
   prompt: z.string().min(1).default('Reply with one short sentence.'),
   /** A pause between two tokens longer than this makes the answer bad. */
   tokenGap: durationMs.default(1000),
-  /** Models a client that retries: further attempts after a failed one, all within the probe's time-out. 0: it does not. */
+  /** Models a client that retries: further attempts after a failed one, all within the probe's time-out. */
   retries: z.int().min(0).max(10).default(0),
   /** Pause before the first retry; it doubles with each further one. */
   backoff: durationMs.default(50),

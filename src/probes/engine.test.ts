@@ -126,7 +126,7 @@ describe('a sender that stood still', () => {
     expect(blind.some((one) => one.fromMs <= 1000 && one.toMs >= 4000 && one.cause === 'event-loop')).toBe(true);
   });
 
-  test('time-outs that fire because of it lie in its blind stretch, and the first probe after it does not', async () => {
+  test('its overdue time-outs lie in its blind stretch, and the first probe after it does not', async () => {
     const clock = createSimClock();
     clock.stall(1000, 4000);
     const { samples, blind } = await drive(clock, 5000, answersAfter(clock, 30));

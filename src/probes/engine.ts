@@ -9,7 +9,7 @@ export interface LiveStream {
   readonly stream: Stream;
   readonly session: ProbeSession;
   readonly grid: Grid;
-  /** The control stream looks at a null target next door; its failures blind the instrument instead of being samples. */
+  /** The control stream looks at a null target next door; its failures blind the instrument and are no samples. */
   readonly control: boolean;
 }
 
@@ -55,7 +55,7 @@ export interface Engine {
 export const stallLimitMs = (streams: readonly Stream[]): number =>
   Math.min(20, ...streams.map((stream) => stream.slowAfterMs / 4));
 
-/** Instants are written to the microsecond. Rounding keeps their order, so blind stretches still touch what they did. */
+/** Instants are written to the microsecond. Rounding keeps their order: blind stretches still touch what they did. */
 const roundMs = (ms: number): number => Math.round(ms * 1000) / 1000;
 
 interface Slot {

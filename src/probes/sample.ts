@@ -72,7 +72,7 @@ export const instrumentSchema = z.strictObject({
 });
 export type InstrumentRecord = z.output<typeof instrumentSchema>;
 
-/** Stretches in which the sender could not see, from its event-loop monitor and the control stream; also NDJSON lines. */
+/** When the sender could not see, by its event-loop monitor and its control stream: `blind/<location>.ndjson`. */
 export const blindSchema = z.strictObject({
   location: z.string(),
   fromMs: z.number(),

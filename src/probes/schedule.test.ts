@@ -23,7 +23,7 @@ describe('dueBy', () => {
 
   const wakes = fc.array(fc.double({ min: 0.01, max: 700, noNaN: true }), { minLength: 1, maxLength: 200 });
 
-  test('however the sender wakes: every index once and in order, never early, at most one sent at a time, none a spacing late', () => {
+  test('however the sender wakes: each probe once, in order, never early or a spacing late, never a burst', () => {
     const any = fc.record({
       everyMs: fc.double({ min: 1, max: 500, noNaN: true }),
       phase: fc.double({ min: 0, max: 0.999, noNaN: true }),

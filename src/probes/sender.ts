@@ -101,7 +101,7 @@ const controlStream = ({ location, streams }: SenderConfig): Stream => ({
   required: false,
 });
 
-/** The first requests of a process are slow (code not compiled yet): they go to the null target, not to the platform. */
+/** The first requests of a process are slow (code not compiled yet): they go to the null target, not the platform. */
 const warmUp = async (opened: readonly Opened[]): Promise<void> => {
   const control = opened.find((one) => one.control);
   for (let index = 0; index < warmUpLooks; index += 1) {

@@ -67,7 +67,7 @@ const against = (record: SenderRecord, stream: ProbedStream) => {
 const nothing = { outages: [], bad: 0, slow: 0 };
 
 describe('senders', () => {
-  test('one process per location probes from one start, and everything is on the disk when they have stopped', async () => {
+  test('one process per location probes from one start, and everything is on the disk at the end', async () => {
     const running = await start([
       streamOf('west'),
       streamOf('east'),

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { type Clock, deadline } from '../core/clock.ts';
 import { BlackstartError, type ErrorCode } from '../core/errors.ts';
+import type { ProbedService } from './probe.ts';
 import type { Blind, InstrumentRecord, Sample } from './sample.ts';
 import type { FromSender, ProbedStream, SenderConfig, StreamCounts, ToSender } from './sender-messages.ts';
 
@@ -17,7 +18,8 @@ export interface SendersOptions {
   readonly streams: readonly ProbedStream[];
   /** Location → `host:port` of its DNS resolver; the machine's own where there is none. */
   readonly resolvers: Readonly<Record<string, string>>;
-  readonly service: SenderConfig['service'];
+  /** The environment's `service`, of which probes take what they need; null when only URLs are observed. */
+  readonly service: ProbedService | null;
   readonly database: SenderConfig['database'];
   /** The run's folder: `samples/`, `instrument/` and `blind/<location>.ndjson` are written into it. */
   readonly folder: string;
@@ -96,7 +98,7 @@ const configOf = (options: SendersOptions, location: string, nullTargetPort: num
   seed: options.seed,
   location,
   resolver: options.resolvers[location] ?? null,
-  service: options.service,
+  service: options.service === null ? null : namesOf(options.service),
   database: options.database,
   streams: options.streams
     .filter((stream) => stream.location === location)
@@ -105,6 +107,13 @@ const configOf = (options: SendersOptions, location: string, nullTargetPort: num
   samplesFile: path.join(options.folder, 'samples', `${location}.ndjson`),
   instrumentFile: path.join(options.folder, 'instrument', `${location}.ndjson`),
   blindFile: path.join(options.folder, 'blind', `${location}.ndjson`),
+});
+
+const namesOf = ({ host, databaseHost, databaseName, model }: ProbedService): ProbedService => ({
+  host,
+  databaseHost,
+  databaseName,
+  model,
 });
 
 /** Everything the senders tell, for whoever listens. */
@@ -195,8 +204,11 @@ const startSender = (config: SenderConfig, clock: Clock, hub: Hub): SenderProces
     const message = raw as FromSender;
     if (message.kind === 'alive') tell({ kind: 'open', config });
     else if (message.kind === 'opened') opened.resolve();
-    else if (message.kind === 'stopped') stopping = true;
-    else if (message.kind === 'failed') lost(failedError(config.location, message));
+    else if (message.kind === 'stopped') {
+      // Everything is on the disk: whatever a session may have left open holds up nobody.
+      stopping = true;
+      child.kill('SIGTERM');
+    } else if (message.kind === 'failed') lost(failedError(config.location, message));
     else hub.onMessage(message);
   });
   const errors = tailOf(child);
@@ -233,7 +245,7 @@ const startSender = (config: SenderConfig, clock: Clock, hub: Hub): SenderProces
   };
 };
 
-/** In a process group of its own, so that a Ctrl-C at the keyboard reaches the runner alone and the last samples count. */
+/** In a process group of its own: a Ctrl-C at the keyboard reaches the runner alone, and the last samples count. */
 const forkSender = (): ChildProcess => {
   const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
   const cache = module.getCompileCacheDir();

@@ -6,20 +6,20 @@ import type { Destination } from './names.ts';
 import { type Attempt, defineProbe, type Look, type ProbeContext } from './probe.ts';
 import { isLook, locate, serviceOf } from './service.ts';
 
+/** The platform may have the table already. A run's rows are told apart by the stream, which begins with its id. */
 const createTable = `CREATE TABLE IF NOT EXISTS blackstart_probe (
-  run_id text NOT NULL, stream text NOT NULL, probe_index bigint NOT NULL,
-  written_at timestamptz NOT NULL DEFAULT clock_timestamp())`;
+  stream text NOT NULL, index bigint NOT NULL, at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (stream, index))`;
 
 /**
  * One write, and who acknowledged it. The timeline is that of the WAL being written: pg_control still shows the old one
  * for seconds after a promotion.
  */
-const insert = `INSERT INTO blackstart_probe (run_id, stream, probe_index) VALUES ($1, $2, $3)
+const insert = `INSERT INTO blackstart_probe (stream, index) VALUES ($1, $2)
   RETURNING (SELECT system_identifier FROM pg_control_system())::text || ':' ||
     substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || ':' || coalesce(inet_server_port()::text, 'local') || ':' ||
     to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS epoch`;
 
-const removeRows = 'DELETE FROM blackstart_probe WHERE run_id = $1 AND stream = $2';
+const removeRows = 'DELETE FROM blackstart_probe WHERE stream = $1';
 
 export const sqlWrite = defineProbe({
   name: 'sql-write',
@@ -31,7 +31,8 @@ export const sqlWrite = defineProbe({
     const driver = await import('../adapters/postgres.ts');
     const { databaseHost, databaseName } = serviceOf(context);
     const login = await loginOf(context, databaseName);
-    const { runId, stream, names } = context;
+    const { stream, names } = context;
+    const rowsOf = `${context.runId}/${stream.stream}`;
     // One connection per statement in flight: a driver's own queue would send late what it was given on time.
     const idle: PostgresConnection[] = [];
     let idleAt = '';
@@ -60,7 +61,7 @@ export const sqlWrite = defineProbe({
       try {
         if (!tableKnown) await ensureTable(connection, driver);
         tableKnown = true;
-        const rows = await connection.query('blackstart_insert', insert, [runId, stream.stream, attempt.index]);
+        const rows = await connection.query('blackstart_insert', insert, [rowsOf, attempt.index]);
         const endedMs = context.clock.monotonicMs();
         const epoch = rows[0]?.['epoch'];
         if (typeof epoch === 'string') attempt.seen.epoch = epoch;
@@ -90,9 +91,12 @@ export const sqlWrite = defineProbe({
         const last = await take(await find(signal), signal);
         const cut = (): void => last.destroy();
         signal.addEventListener('abort', cut, { once: true });
-        await last.query('blackstart_remove', removeRows, [runId, stream.stream]);
-        signal.removeEventListener('abort', cut);
-        await Promise.all([last, ...idle.splice(0)].map((one) => one.end(signal)));
+        try {
+          await last.query('blackstart_remove', removeRows, [rowsOf]);
+        } finally {
+          signal.removeEventListener('abort', cut);
+          for (const one of [last, ...idle.splice(0)]) one.destroy();
+        }
       },
     };
   },
@@ -123,12 +127,15 @@ const loginOf = async (context: ProbeContext, database: string): Promise<Login> 
 
 type Driver = Pick<typeof import('../adapters/postgres.ts'), 'postgresCode'>;
 
-/** Several senders may create it at once; PostgreSQL then reports a duplicate to all but one (23505, 42P07). */
+/**
+ * Several senders may create it at once; PostgreSQL then reports a duplicate to all but one (23505, 42P07). Who may not
+ * create (42501) may still write, where the table is there: the write itself says so.
+ */
 const ensureTable = async (connection: PostgresConnection, { postgresCode }: Driver): Promise<void> => {
   try {
     await connection.query('blackstart_create', createTable, []);
   } catch (error) {
     const code = postgresCode(error);
-    if (code !== '23505' && code !== '42P07') throw error;
+    if (!['23505', '42P07', '42501'].includes(code)) throw error;
   }
 };
