@@ -182,13 +182,13 @@ const bans: readonly Ban[] = [
   {
     what: /\bprocess\.exit\(/,
     instead: 'a thrown error or a returned code',
-    except: /^src\/(cli|lab\/main)\.ts$/,
+    except: /^src\/(cli|lab\/(main|supervisor))\.ts$/,
     inTests: true,
   },
   {
     what: /\bprocess\.exitCode\b/,
     instead: "the command's return value",
-    except: /^src\/(cli|lab\/main)\.ts$/,
+    except: /^src\/(cli|lab\/(main|supervisor))\.ts$/,
     inTests: false,
   },
   {
@@ -232,8 +232,13 @@ describe('calls that have a better replacement', () => {
 const columnsMax = 120;
 const functionLinesMax = 70;
 
+/** A line that is one piece of text and nothing else cannot be broken without hiding what it says. */
+const isLiteral = (line: string): boolean => /^\s*(['"`]).*\1,?$/.test(line);
+
 const longLines = ({ file, lines }: Source): readonly string[] =>
-  lines.flatMap((line, index) => (line.length > columnsMax ? [`${file}:${index + 1}: ${line.length} columns`] : []));
+  lines.flatMap((line, index) =>
+    line.length > columnsMax && !isLiteral(line) ? [`${file}:${index + 1}: ${line.length} columns`] : [],
+  );
 
 interface Span {
   readonly start: number;

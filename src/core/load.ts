@@ -89,6 +89,11 @@ export const readText = async (file: string): Promise<string> => {
       },
     );
   }
+  return decodeText(bytes, file);
+};
+
+/** The bytes of a file as text, without its byte-order mark. Throws BAD_FILE. */
+export const decodeText = (bytes: Uint8Array, file: string): string => {
   if (bytes.length > bytesMax) throw new BadFileError(wholeFile(file, 'the file is larger than 1 MiB'));
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
@@ -104,15 +109,7 @@ const yamlWords: Readonly<Record<string, string>> = {
   BLOCK_AS_IMPLICIT_KEY: 'a key and value are where a plain value should be: check the indentation, or quote the text',
 };
 
-const yamlText = (error: YAMLError, keyOf: (offset: number) => string): string => {
-  if (error.code === 'DUPLICATE_KEY') return `the key ${quoted(keyOf(error.pos[0]))} is there twice`;
-  return yamlWords[error.code] ?? `not YAML: ${messageOf(error)}`;
-};
-
-const keyAt =
-  (text: string) =>
-  (offset: number): string =>
-    /^["']?([^"':\s]{1,60})/.exec(text.slice(offset, offset + 64))?.[1] ?? '';
+const yamlText = (error: YAMLError): string => yamlWords[error.code] ?? `not YAML: ${messageOf(error)}`;
 
 const find = (root: ParsedNode | null, path: readonly PropertyKey[], at: 'key' | 'value'): number => {
   let node: unknown = root;
@@ -141,12 +138,25 @@ const forbidden = (root: Node | null): readonly { readonly offset: number; reado
   const add = (node: Node, text: string): void => {
     found.push({ offset: node.range?.[0] ?? 0, text });
   };
+  const plain = (node: Node & { readonly anchor?: string }): void => {
+    const { anchor, tag } = node;
+    if (anchor !== undefined) add(node, `the anchor &${anchor} is not allowed: write the value where it is used`);
+    if (tag !== undefined) add(node, `the tag ${quoted(tag.replace('tag:yaml.org,2002:', '!!'))} is not allowed`);
+  };
   visit(root, {
+    Scalar: (_, node) => plain(node),
+    Seq: (_, node) => plain(node),
     Alias: (_, node) => add(node, `the alias *${node.source} is not allowed: write the value out`),
-    Node: (_, node) => {
-      if (node.anchor !== undefined)
-        add(node, `the anchor &${node.anchor} is not allowed: write the value where it is used`);
-      if (node.tag?.startsWith('!')) add(node, `the tag ${quoted(node.tag)} is not allowed`);
+    Map: (_, map) => {
+      plain(map);
+      // The parser's own check compares every key with every other.
+      const seen = new Set<string>();
+      for (const { key } of map.items) {
+        if (!isScalar(key)) continue;
+        const name = String(key.value);
+        if (seen.has(name)) add(key, `the key ${quoted(name)} is there twice`);
+        seen.add(name);
+      }
     },
     Pair: (_, pair) => {
       if (!isScalar(pair.key) && isNode(pair.key)) add(pair.key, 'a key must be a plain word');
@@ -165,13 +175,16 @@ export const parseSource = (text: string, file: string): Loaded<unknown> => {
     return { file, line: Math.max(1, line), column: Math.max(1, col), text: problem };
   };
   try {
-    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: 'silent' });
+    const document = parseDocument(text, {
+      lineCounter: lines,
+      prettyErrors: false,
+      logLevel: 'error',
+      uniqueKeys: false,
+    });
     const [first] = document.errors;
     if (first !== undefined) {
       // One slip derails a YAML parser: what it says after the first error misleads more than it helps.
-      const duplicates = document.errors.filter((error) => error.code === 'DUPLICATE_KEY');
-      const shown = first.code === 'DUPLICATE_KEY' ? duplicates : [first];
-      return { ok: false, problems: shown.map((error) => place(error.pos[0], yamlText(error, keyAt(text)))) };
+      return { ok: false, problems: [place(first.pos[0], yamlText(first))] };
     }
     const root = document.contents;
     if (root === null) return { ok: false, problems: wholeFile(file, 'the file is empty') };

@@ -120,12 +120,7 @@ const kindOf = (value: unknown): string => {
 };
 
 /** The description that a schema carries, for "what is expected here"; followed through what wraps it. */
-const describedAs = (
-  describe: (schema: AnySchema) => string | undefined,
-  schema: AnySchema,
-  path: Path,
-  value: unknown,
-): string => {
+const describedAs = (describe: Describe, schema: AnySchema, path: Path, value: unknown): string => {
   let now: AnySchema | undefined = schemaAt(schema, value, path.slice(0, -1));
   const def = (now as z.core.$ZodTypes | undefined)?._zod.def;
   if (def?.type === 'object') now = def.shape[String(path.at(-1))];
@@ -138,6 +133,12 @@ const describedAs = (
     now = 'innerType' in inner ? (inner.innerType as AnySchema) : undefined;
   }
   return '';
+};
+
+/** What a missing key should hold: its description, or the keys of the block that it is. */
+const missingHint = (describe: Describe, schema: AnySchema, path: Path, root: unknown): string => {
+  const keys = keysAt(schema, root, path);
+  return keys.length > 0 ? `; it is a block of: ${listed(keys)}` : describedAs(describe, schema, path, root);
 };
 
 const listed = (allowed: readonly unknown[]): string => allowed.map(String).join(', ');
@@ -205,13 +206,23 @@ const unionProblems = (
       wordIssue({ ...one, path: [...path, ...one.path] } as z.core.$ZodIssue, root, schema, describe),
     );
   }
-  const choices = issue.errors.flat().flatMap((one): readonly string[] => {
-    if (one.code === 'invalid_value') return one.values.map((value) => quoted(value));
+  const value = valueAt(root, path);
+  const issues = issue.errors.flat();
+  const fixed = issues.flatMap((one): readonly unknown[] => (one.code === 'invalid_value' ? one.values : []));
+  const reason = issues.find((one) => one.code === 'custom');
+  if (reason !== undefined) {
+    const near = suggestion(value, fixed);
+    const other = near === '' ? `; or use ${fixed.map(quoted).join(' or ')}` : near;
+    return [
+      { path, at: 'value', text: `${placed(path, 'does not fit')}: ${reason.message}${fixed.length > 0 ? other : ''}` },
+    ];
+  }
+  const types = issues.flatMap((one): readonly string[] => {
     if (one.code === 'invalid_type') return [words[one.expected] ?? one.expected];
-    return [one.message];
+    return one.code === 'invalid_value' ? [] : [one.message];
   });
-  const text = placed(path, `must be ${[...new Set(choices)].join(' or ')}, not ${kindOf(valueAt(root, path))}`);
-  return [{ path, at: 'value', text }];
+  const choices = [...new Set([...fixed.map(quoted), ...types])];
+  return [{ path, at: 'value', text: placed(path, `must be ${choices.join(' or ')}, not ${kindOf(value)}`) }];
 };
 
 const wordIssue = (
@@ -226,7 +237,7 @@ const wordIssue = (
   if (isMissing) {
     const parent = path.slice(0, -1);
     const allowed = allowedOf(issue);
-    const hint = allowed === undefined ? describedAs(describe, schema, path, root) : `; allowed: ${listed(allowed)}`;
+    const hint = allowed === undefined ? missingHint(describe, schema, path, root) : `; allowed: ${listed(allowed)}`;
     return [{ path: parent, at: 'value', text: `${quoted(path.at(-1))} is missing${inside(parent)}${hint}` }];
   }
   switch (issue.code) {

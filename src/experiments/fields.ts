@@ -147,7 +147,7 @@ const probeProblems = (
     for (const [index, from] of use.from.entries()) {
       if (locations.includes(from)) continue;
       const path = ['probes', name, 'from', index];
-      problems.push({ path, at: 'value', text: notAmong(path, from, ['all', ...locations]) });
+      problems.push({ path, at: 'value', text: notAmong(path, from, locations) });
     }
   }
   const probe = probes.find((candidate) => candidate.name === use.probe);

@@ -1,0 +1,170 @@
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { defaultLimits } from '../analysis/binomial.ts';
+import { createSteadyState } from '../analysis/confirmation.ts';
+import { BlackstartError, exitCodes, isBlackstartError } from '../core/errors.ts';
+import type { RunEnd, RunRequest } from '../experiments/harness.ts';
+import { newRunId, reportsFolder } from '../experiments/run-folder.ts';
+import type { Ask } from '../experiments/running.ts';
+import type { Scenario } from '../experiments/scenario.ts';
+import { startWatchdog } from '../experiments/watchdog.ts';
+import type { Cli, Format } from './command.ts';
+import { startInstrument, streamsOf } from './instrument.ts';
+import { type Drawing, type PlannedPhase, plainDrawing, terminalDrawing } from './live.ts';
+import { type Made, makeReport } from './reporting.ts';
+import type { Reached } from './session.ts';
+import { versions } from './version.ts';
+
+/** What a command wants to be run. */
+export interface Execution {
+  readonly reached: Reached;
+  readonly scenario: Scenario;
+  readonly seed: number;
+  readonly approve: 'ask' | 'auto';
+  readonly format: Format;
+  readonly phases: readonly PlannedPhase[];
+  readonly engine: (request: RunRequest) => Promise<RunEnd>;
+}
+
+export interface Executed extends Made {
+  readonly folder: string;
+  readonly exitCode: number;
+}
+
+export const experimentPhases: readonly PlannedPhase[] = [
+  { phase: 'baseline', title: 'the steady state must hold' },
+  { phase: 'wait', title: 'waiting for the drawn moment' },
+  { phase: 'inject', title: 'injecting the fault' },
+  { phase: 'fault', title: 'the fault lasts' },
+  { phase: 'revert', title: 'ending the fault' },
+  { phase: 'confirm', title: 'the service must be steady again' },
+  { phase: 'settle', title: 'redundancy must be back' },
+  { phase: 'rollback', title: 'putting back whatever is not back yet' },
+  { phase: 'report', title: 'computing the report' },
+];
+
+const askOnTerminal: Ask = async (question, signal) => {
+  const { input } = await import('@inquirer/prompts');
+  return await input({ message: `${question} (yes/no)` }, { signal });
+};
+
+const nobodyToAsk: Ask = async (question) => {
+  throw new BlackstartError(
+    'USAGE',
+    `nobody is at the keyboard to answer: ${question}`,
+    'Run it in a terminal, or with "--approve auto".',
+  );
+};
+
+/** A prompt and a list that redraws itself cannot share the screen: with people in the drill, progress is plain lines. */
+const drawingFor = (cli: Cli, { approve, format, phases }: Execution): Drawing =>
+  cli.terminal.isInteractive && approve === 'auto' && format === 'text'
+    ? terminalDrawing(cli.clock, phases)
+    : plainDrawing(cli.clock, cli.terminal.note);
+
+const verdictCodes = {
+  PASS: exitCodes.pass,
+  FAIL: exitCodes.fail,
+  INCONCLUSIVE: exitCodes.inconclusive,
+  VOID: exitCodes.inconclusive,
+} as const;
+
+/** What a report says for the shell: what is still broken outranks the verdict. */
+export const verdictExitCode = ({ report }: Made): number =>
+  report.undo.outstanding.length > 0 ? exitCodes.rollbackIncomplete : verdictCodes[report.verdict];
+
+/** What kept a run from its end comes between the two; a check that does not hold says so by its verdict. */
+const exitCodeOf = (error: unknown, made: Made): number => {
+  if (made.report.undo.outstanding.length > 0) return exitCodes.rollbackIncomplete;
+  const isVerdict = made.report.run.kind === 'check' && isBlackstartError(error) && error.code === 'BASELINE';
+  return isBlackstartError(error) && !isVerdict ? error.exitCode : verdictExitCode(made);
+};
+
+const requestOf = (cli: Cli, execution: Execution, drawing: Drawing): RunRequest => {
+  const { reached, scenario, seed, approve } = execution;
+  const { session, addresses } = reached;
+  const { clock } = cli;
+  const runId = newRunId(clock, scenario.name);
+  const streams = streamsOf(scenario);
+  const steady = createSteadyState(streams, { ...defaultLimits, errorsMax: scenario.errorsMax });
+  const note = (text: string): void => {
+    cli.undoing(runId, text);
+    drawing.live({ type: 'note', text });
+  };
+  return {
+    session,
+    scenario,
+    runId,
+    seed,
+    reports: reportsFolder(),
+    versions: versions(),
+    approve,
+    ask: cli.terminal.isInteractive ? askOnTerminal : nobodyToAsk,
+    signal: cli.signal,
+    live: (event) => {
+      if (event.type === 'note') cli.undoing(runId, event.text);
+      drawing.live(event);
+    },
+    streams: streams.map(({ params: _, ...stream }) => stream),
+    startInstrument: async (folder) => {
+      const parts = {
+        environment: session.environment,
+        addresses,
+        clock,
+        runId,
+        seed,
+        streams,
+        signal: cli.signal,
+        note,
+      };
+      const instrument = await startInstrument(parts, folder);
+      instrument.onBlind((blind) => steady.addBlind(blind));
+      return instrument;
+    },
+    steadyState: () => steady,
+    startWatchdog: (folder) => startWatchdog(clock, folder, cli.launcher, cli.signal),
+  };
+};
+
+/** Runs, computes the report into the run's folder, and says what the exit code is. Throws when it could not begin. */
+export const execute = async (cli: Cli, execution: Execution): Promise<Executed> => {
+  const drawing = drawingFor(cli, execution);
+  let end: RunEnd;
+  let made: Made;
+  try {
+    end = await execution.engine(requestOf(cli, execution, drawing));
+    made = await makeReport(end.folder);
+    for (const [name, text] of Object.entries(made.files)) await writeFile(path.join(end.folder, name), text);
+  } catch (error) {
+    await drawing.end(error);
+    throw error;
+  }
+  await drawing.end(end.error);
+  const { error, folder } = end;
+  if (error !== undefined && !isBlackstartError(error)) throw error;
+  if (isBlackstartError(error)) {
+    cli.terminal.note(`blackstart: ${error.message}`);
+    cli.terminal.note(error.hint);
+  }
+  return { ...made, folder, exitCode: exitCodeOf(error, made) };
+};
+
+/** The most serious of several exit codes. */
+export const worstExitCode = (codes: readonly number[]): number => {
+  const order = [
+    exitCodes.rollbackIncomplete,
+    exitCodes.bug,
+    exitCodes.aborted,
+    exitCodes.usage,
+    exitCodes.fail,
+    exitCodes.inconclusive,
+  ];
+  return order.find((code) => codes.includes(code)) ?? exitCodes.pass;
+};
+
+/**
+ * A demonstration has succeeded when every scenario was measured and everything is back: that a documented target is
+ * missed is what it is there to show.
+ */
+export const demoExitCode = (executed: readonly Executed[]): number =>
+  worstExitCode(executed.map(({ exitCode }) => (exitCode === exitCodes.fail ? exitCodes.pass : exitCode)));

@@ -1,0 +1,70 @@
+import type { Addresses } from '../core/addresses.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Environment } from '../core/environment.ts';
+import type { Instrument } from '../experiments/harness.ts';
+import type { Scenario } from '../experiments/scenario.ts';
+import type { Blind } from '../probes/sample.ts';
+import { type ProbedStream, startSenders } from '../probes/senders.ts';
+
+/** One stream per probe and location, named so that it says all that matters: `chat/us-west/fresh`. */
+export const streamsOf = (scenario: Scenario): readonly ProbedStream[] =>
+  scenario.probes.flatMap((use) =>
+    use.locations.map((location) => ({
+      stream: `${use.name}/${location}/${use.connection}`,
+      name: use.name,
+      probe: use.probe,
+      location,
+      connection: use.connection,
+      everyMs: use.everyMs,
+      timeoutMs: use.timeoutMs,
+      slowAfterMs: use.slowAfterMs,
+      required: use.required,
+      params: { ...use.with },
+    })),
+  );
+
+export interface InstrumentParts {
+  readonly environment: Environment;
+  readonly addresses: Addresses;
+  readonly clock: Clock;
+  readonly runId: string;
+  readonly seed: number;
+  readonly streams: readonly ProbedStream[];
+  readonly signal: AbortSignal;
+  /** For people: probes that cannot look, and senders that are gone. */
+  note(text: string): void;
+}
+
+/** The senders of a run as the engine knows them, and what they say of their own blindness. */
+export const startInstrument = async (
+  parts: InstrumentParts,
+  folder: string,
+): Promise<Instrument & { onBlind(listener: (blind: Blind) => void): void }> => {
+  const { environment, addresses, clock, runId, seed, streams, signal } = parts;
+  const { host, databaseHost, databaseName, model } = environment.service;
+  const senders = await startSenders({
+    runId,
+    seed,
+    streams,
+    resolvers: addresses.resolvers,
+    service: { host, databaseHost, databaseName, model },
+    database: addresses.database,
+    folder,
+    clock,
+    signal,
+  });
+  const told = new Set<string>();
+  senders.onTrouble((stream, message) => {
+    const text = `${stream}: ${message}`;
+    if (told.has(text)) return;
+    told.add(text);
+    parts.note(text);
+  });
+  senders.onLoss((location, error) => parts.note(`the sender of ${location} is gone: ${error.message}`));
+  return {
+    streams: streams.map(({ params: _, ...stream }) => stream),
+    onSample: senders.onSample,
+    onBlind: senders.onBlind,
+    stop: senders.stop,
+  };
+};
