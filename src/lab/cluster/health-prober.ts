@@ -1,5 +1,6 @@
-import { Agent, get } from 'node:http';
+import type { Agent } from 'node:http';
 import type { Clock } from '../../core/clock.ts';
+import { http } from '../node-http.ts';
 
 export interface ProberOptions {
   readonly port: number;
@@ -17,7 +18,7 @@ const keepBelowMs = 2000;
 
 const check = (agent: Agent | undefined, { port, path, timeoutMs }: ProberOptions): Promise<string | undefined> =>
   new Promise((resolve) => {
-    const request = get({ host: '127.0.0.1', port, path, agent: agent ?? false }, (response) => {
+    const request = http.get({ host: '127.0.0.1', port, path, agent: agent ?? false }, (response) => {
       const status = response.statusCode ?? 0;
       response.resume();
       response.on('error', () => undefined);
@@ -40,7 +41,7 @@ const check = (agent: Agent | undefined, { port, path, timeoutMs }: ProberOption
 /** Checks on a fixed period, one at a time, until the signal aborts: a check that takes longer delays the next one. */
 export const runProber = async (options: ProberOptions): Promise<void> => {
   const { clock, signal, periodMs } = options;
-  const agent = periodMs < keepBelowMs ? new Agent({ keepAlive: true, maxSockets: 1 }) : undefined;
+  const agent = periodMs < keepBelowMs ? new http.Agent({ keepAlive: true, maxSockets: 1 }) : undefined;
   try {
     for (let dueMs = clock.monotonicMs(); ; ) {
       const problem = await check(agent, options);

@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { http } from '../node-http.ts';
 import { logFileOf } from './container.ts';
 
 const logBytesMax = 8 * 1024 * 1024;
@@ -36,7 +36,7 @@ export const startKubeletServer = (options: {
   readonly logFolder: string;
   readonly signal: AbortSignal;
 }): Promise<number> => {
-  const server = createServer((request, response) => {
+  const server = http.createServer((request, response) => {
     const answer = async (): Promise<void> => {
       const url = new URL(request.url ?? '/', 'http://node');
       const [, kind, namespace = '', pod = '', container = ''] = url.pathname.split('/').map(decodeURIComponent);
