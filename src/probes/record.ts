@@ -26,19 +26,42 @@ export interface SenderRecord {
  */
 export const readRecord = async (folder: string): Promise<SenderRecord> => {
   const samples = new Map<string, Sample[]>();
-  for await (const sample of linesOf(path.join(folder, 'samples'), sampleSchema)) {
+  const same = createSame();
+  await eachLine(path.join(folder, 'samples'), sampleSchema, (parsed) => {
+    const sample = same(parsed);
     const stream = samples.get(sample.stream);
     if (stream === undefined) samples.set(sample.stream, [sample]);
     else stream.push(sample);
-  }
+  });
   const blind: Blind[] = [];
-  for await (const one of linesOf(path.join(folder, 'blind'), blindSchema)) blind.push(one);
+  await eachLine(path.join(folder, 'blind'), blindSchema, (one) => void blind.push(one));
   const instrument: InstrumentRecord[] = [];
-  for await (const one of linesOf(path.join(folder, 'instrument'), instrumentSchema)) instrument.push(one);
+  await eachLine(path.join(folder, 'instrument'), instrumentSchema, (one) => void instrument.push(one));
   return { samples, blind, instrument };
 };
 
-async function* linesOf<T>(folder: string, schema: z.ZodType<T>): AsyncGenerator<T> {
+/** Millions of samples repeat a few dozen texts: each is kept once. */
+const createSame = (): ((sample: Sample) => Sample) => {
+  const texts = new Map<string, string>();
+  const same = (text: string): string => {
+    const known = texts.get(text);
+    if (known === undefined) texts.set(text, text);
+    return known ?? text;
+  };
+  return (sample) => {
+    sample.stream = same(sample.stream);
+    sample.code = same(sample.code);
+    if (sample.address !== undefined) sample.address = same(sample.address);
+    if (sample.region !== undefined) sample.region = same(sample.region);
+    if (sample.zone !== undefined) sample.zone = same(sample.zone);
+    if (sample.pod !== undefined) sample.pod = same(sample.pod);
+    if (sample.epoch !== undefined) sample.epoch = same(sample.epoch);
+    if (sample.answer !== undefined) sample.answer = same(sample.answer);
+    return sample;
+  };
+};
+
+const eachLine = async <T>(folder: string, schema: z.ZodType<T>, take: (value: T) => void): Promise<void> => {
   for (const name of await namesIn(folder)) {
     const file = path.join(folder, name);
     let rest = '';
@@ -48,11 +71,11 @@ async function* linesOf<T>(folder: string, schema: z.ZodType<T>): AsyncGenerator
       rest = lines.pop() ?? '';
       for (const line of lines) {
         number += 1;
-        yield parseLine(line, schema, file, number);
+        take(parseLine(line, schema, file, number));
       }
     }
   }
-}
+};
 
 /** Sorted, so that reading the same folder twice gives the same record. */
 const namesIn = async (folder: string): Promise<string[]> => {
