@@ -194,7 +194,7 @@ describe('a zone fails', () => {
   beforeEach(startLab);
   afterEach(() => lab.stop());
 
-  test('the standby takes over after the old primary is fenced; nothing acknowledged is lost; redundancy returns', async () => {
+  test('the standby takes over once the primary is fenced; nothing is lost; redundancy returns', async () => {
     let writerZone = 'us-west-2a';
     const writer = startWriter('zone', () => writerZone, 'zone/us-west-2b');
     const inside = startWriter('inside', () => 'us-west-2a', 'zone/us-west-2a');
@@ -241,7 +241,7 @@ describe('a zone fails', () => {
     expect(lab.truth().filter(({ event }) => event === 'database.promoted')).toEqual([]);
   });
 
-  test('a writer whose standby is lost is started again in place, never replaced by a standby that lacks commits', async () => {
+  test('a writer whose standby is lost is started again in place, not replaced by what lacks commits', async () => {
     await isolate('standby', 'zone/us-west-2b');
     await sql('us-west-2a', insert, ['alone', 1]);
     await untilInstance(west, 'without a standby', (one) => one.secondaryZone === null);

@@ -3,6 +3,7 @@ import { closeSync, openSync } from 'node:fs';
 import { chmod, chown, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { systemClock } from '../../core/clock.ts';
+import { messageOf } from '../../core/errors.ts';
 import { type ComponentContext, stopGraceMs } from '../component.ts';
 import { type DatabaseNode, forwardPort, type LabLayout, regionPlace, zonePlace } from '../layout.ts';
 import { type Installation, runAs, serverEnvironment } from './binaries.ts';
@@ -92,7 +93,7 @@ const commonSettings = (layout: LabLayout): Readonly<Record<string, string>> => 
   synchronous_commit: 'on',
   autovacuum: 'off',
   jit: 'off',
-  // The verifier protects a random secret of 144 bits on loopback; stretching it would cost the probes, not an attacker.
+  // The verifier protects a random secret of 144 bits: stretching it would cost the probes, not an attacker.
   scram_iterations: '16',
   log_destination: 'stderr',
   log_checkpoints: 'off',
@@ -219,6 +220,24 @@ interface Files {
   readonly dataDir: string;
 }
 
+/**
+ * A killed server leaves its segment of System V shared memory (56 bytes), named in the seventh line of its lock file.
+ * The next start in the same folder takes it over; a folder that is going away would leave it for ever.
+ */
+const removeSharedMemory = async ({ installation, dataDir }: Files): Promise<void> => {
+  let lines: readonly string[];
+  try {
+    lines = (await readFile(path.join(dataDir, 'postmaster.pid'), 'utf8')).split('\n');
+  } catch {
+    // No lock file: the server ended in good order, or never ran.
+    return;
+  }
+  const id = lines[6]?.trim().split(/\s+/)[1];
+  if (id === undefined) return;
+  const options = { cwd: installation.root, timeoutMs: programTimeoutMs };
+  await runAs(installation.owner, 'ipcrm', ['-m', id], options);
+};
+
 const writeOwned = async ({ installation: { owner }, dataDir }: Files, name: string, text: string): Promise<void> => {
   const file = path.join(dataDir, name);
   await writeFile(file, text, { mode: 0o600 });
@@ -309,8 +328,14 @@ export const createNode = (
     server = { pid, exited };
   };
 
+  const forgetMemory = (): Promise<void> =>
+    removeSharedMemory(files).catch((error: unknown) => log(`${id}: its shared memory stays: ${messageOf(error)}`));
+
   const stopServer = async (): Promise<void> => {
-    if (server === undefined) return;
+    if (server === undefined) {
+      await forgetMemory();
+      return;
+    }
     const { pid, exited } = server;
     signalProcess(pid, 'SIGQUIT');
     signalProcess(pid, 'SIGCONT');
@@ -345,6 +370,7 @@ export const createNode = (
       truth('process.signalled', id, { pid, signal: 'SIGKILL', why });
       const atMs = await killServer(pid);
       await exited;
+      await forgetMemory();
       return atMs;
     },
     rebuildFrom: (primary) => copyRunning(files, primary),

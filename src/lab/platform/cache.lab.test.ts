@@ -13,7 +13,7 @@ afterEach(async () => {
 });
 
 describe.skipIf(findRedisServer(null) === null)('a cache of three nodes', () => {
-  test('a replica takes over when the zone of the primary goes dark, and the old primary returns as a replica', async () => {
+  test('a replica takes over from a primary in a dark zone, which returns as a replica', async () => {
     const started = await startComponents(labEnvironment(), ['links', 'cache']);
     lab = started;
     const { layout } = started;

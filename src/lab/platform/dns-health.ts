@@ -1,8 +1,8 @@
-import http from 'node:http';
 import { systemClock } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
 import type { ComponentContext } from '../component.ts';
 import { forwardPort, scaled, scaledTimeout } from '../layout.ts';
+import { http } from '../node-http.ts';
 import { patientTimer } from '../patience.ts';
 
 export interface Outcome {
@@ -28,7 +28,7 @@ export const newTargetHealth = (nowMs: number): TargetHealth => ({
   lastReason: 'not checked yet',
 });
 
-/** One more outcome: only `failures` in a row make a target unhealthy, only `successes` in a row healthy again. Pure. */
+/** One more outcome: `failures` in a row make a target unhealthy, `successes` in a row healthy again. Pure. */
 export const afterOutcome = (
   before: TargetHealth,
   outcome: Outcome,
