@@ -58,6 +58,11 @@ export interface FaultDefinition<Params extends z.ZodType, Undo extends z.ZodTyp
   permissions(params: z.output<Params>, environment: Environment): readonly Permission[];
   /** Read-only: chooses the targets and notes how each is now. */
   plan(params: z.output<Params>, context: FaultContext): Promise<readonly Planned<z.output<Undo>>[]>;
+  /**
+   * What can be done beforehand without breaking anything (a template, a preview), so that the instant of `inject` is
+   * narrow. Called right before `inject`, once the undo record is durable; `revert` removes it. `inject` does without.
+   */
+  prepare?(planned: Planned<z.output<Undo>>, params: z.output<Params>, context: FaultContext): Promise<void>;
   /** Breaks one target. Called only once its undo record is durable. */
   inject(planned: Planned<z.output<Undo>>, params: z.output<Params>, context: FaultContext): Promise<void>;
   /** Read-only proof that the fault bit, seen on the target's side; `undefined` while it does not show. */
@@ -82,6 +87,8 @@ export const defineFault = <Params extends z.ZodType, Undo extends z.ZodType>(
   ...fault,
   permissions: (params, environment) => fault.permissions(fault.params.parse(params), environment),
   plan: (params, context) => fault.plan(fault.params.parse(params), context),
+  prepare: async (planned, params, context) =>
+    await fault.prepare?.({ ...planned, undo: fault.undo.parse(planned.undo) }, fault.params.parse(params), context),
   inject: (planned, params, context) =>
     fault.inject({ ...planned, undo: fault.undo.parse(planned.undo) }, fault.params.parse(params), context),
   bites: (planned, context) => fault.bites({ ...planned, undo: fault.undo.parse(planned.undo) }, context),

@@ -2,7 +2,7 @@ import { deadline, poll } from '../core/clock.ts';
 import { BlackstartError, messageOf } from '../core/errors.ts';
 import { type Armed, type Journal, outstanding, readJournal } from '../core/journal.ts';
 import { type RevertOutcome, revertAll, type UndoDependencies } from '../core/undo.ts';
-import type { Planned } from './fault.ts';
+import type { FaultContext, Planned } from './fault.ts';
 import type { PlannedFault } from './plan.ts';
 import { faultContext, type Session, undoDependencies } from './reverter.ts';
 
@@ -45,16 +45,20 @@ export const undoScope = (
         'What was begun is put back. The journal says how far it came.',
         { cause },
       );
-    const startedMs = clock.monotonicMs();
     const more = { random, expiryMs: plan.use.atMostMs };
-    const limit = deadline(clock, injectWithinMs, failed(`not done within ${injectWithinMs / 1000} s`));
-    try {
-      await plan.fault.inject(target, plan.use.with, faultContext(session, runId, limit.signal, more));
-    } catch (cause) {
-      throw failed(messageOf(cause), cause);
-    } finally {
-      limit.dispose();
-    }
+    const bounded = async (call: (context: FaultContext) => Promise<unknown>): Promise<void> => {
+      const limit = deadline(clock, injectWithinMs, failed(`not done within ${injectWithinMs / 1000} s`));
+      try {
+        await call(faultContext(session, runId, limit.signal, more));
+      } catch (cause) {
+        throw failed(messageOf(cause), cause);
+      } finally {
+        limit.dispose();
+      }
+    };
+    await bounded(async (context) => await plan.fault.prepare?.(target, plan.use.with, context));
+    const startedMs = clock.monotonicMs();
+    await bounded((context) => plan.fault.inject(target, plan.use.with, context));
     await journal.append({ type: 'fault.injected', undoId, startedMs });
     await proveOne(plan, { undoId, target }, startedMs, more);
   };

@@ -1,0 +1,24 @@
+import { z } from 'zod';
+import { resolveZone } from '../../../core/places.ts';
+import { networkFault } from '../network.ts';
+import { blastOfZones } from '../network-blast.ts';
+
+/** Nothing enters or leaves the zone's subnets: connections hang, as when a zone loses its network. */
+export const zoneBlackhole = networkFault({
+  name: 'zone.blackhole',
+  summary: 'Nothing enters or leaves one zone: its connections hang.',
+  params: z.strictObject({
+    zone: z
+      .string()
+      .default('primary')
+      .meta({ description: 'primary (of the database writer), standby, or the name of a zone.' }),
+  }),
+  layer: 'acl',
+  spec({ zone: reference }, environment) {
+    const { zone, region } = resolveZone(environment, reference);
+    const actions = [{ actionId: 'aws:network:disrupt-connectivity', parameters: { scope: 'all' } }];
+    return { target: `zone/${zone}`, parts: [{ region: region.name, zones: [zone], actions }] };
+  },
+  blast: async ({ zone }, context) =>
+    await blastOfZones({ zones: [resolveZone(context.environment, zone).zone], regions: [] }, context),
+});
