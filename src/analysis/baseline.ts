@@ -25,14 +25,17 @@ const journeyOf = (stream: Stream): string => `${stream.probe} ${stream.name} ${
 
 const percent = (share: number): string => `${Number((share * 100).toPrecision(3))} %`;
 
+/** One stray among the first few probes says nothing yet; as many as open an outage do. */
+const straysMax = 2;
+
 const failureOf = (row: BaselineCounts, limits: Limits): string | undefined => {
   const { probes, bad, late } = row;
   if (row.outage) return 'an outage opened during the baseline';
   if (probes === 0) return undefined;
-  if (lowerShare(bad, probes) >= limits.errorsMax) {
+  if (bad > straysMax && lowerShare(bad, probes) >= limits.errorsMax) {
     return `${bad} of ${probes} probes were bad: surely more than ${percent(limits.errorsMax)}`;
   }
-  if (lowerShare(late, probes) >= limits.lateMax) {
+  if (late > straysMax && lowerShare(late, probes) >= limits.lateMax) {
     return `${late} of ${probes} probes were over the latency limit: surely more than ${percent(limits.lateMax)}`;
   }
   return undefined;
