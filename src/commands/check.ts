@@ -58,7 +58,7 @@ const check = async (cli: Cli, name: string | undefined, options: Options): Prom
     seed: options.seed ?? (await drawSeed()),
     approve: 'auto',
     format: options.format,
-    phases: experimentPhases.filter(({ phase }) => phase === 'baseline' || phase === 'report'),
+    phases: experimentPhases.filter(({ phase }) => ['warm-up', 'baseline', 'report'].includes(phase)),
     engine: (request) => withRun(request, async () => undefined),
   });
   printReports(cli.terminal, [executed], options.format);

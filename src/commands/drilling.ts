@@ -16,7 +16,7 @@ export interface Drilling {
   readonly format: Format;
 }
 
-const before = ['baseline'];
+const before = ['warm-up', 'baseline'];
 const after = ['confirm', 'settle', 'rollback', 'report'];
 
 /** Runs a drill file; `demo` does it too. */

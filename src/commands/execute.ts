@@ -32,6 +32,7 @@ export interface Executed extends Made {
 }
 
 export const experimentPhases: readonly PlannedPhase[] = [
+  { phase: 'warm-up', title: 'the instrument warms up' },
   { phase: 'baseline', title: 'the steady state must hold' },
   { phase: 'wait', title: 'waiting for the drawn moment' },
   { phase: 'inject', title: 'injecting the fault' },

@@ -48,6 +48,8 @@ export interface RunEnd {
   readonly error: unknown;
 }
 
+/** First connections, first resolutions and code not yet compiled are the instrument's own; they are not judged. */
+const warmUpMs = 2000;
 const countsEveryMs = 250;
 const lookEveryMs = 100;
 
@@ -312,12 +314,17 @@ const runInside = async (
     const instrument = await request.startInstrument(folder);
     cleanUps.unshift(() => instrument.stop());
     const steady = request.steadyState();
-    instrument.onSample((sample) => steady.add(sample));
+    let warmSinceMs = Number.POSITIVE_INFINITY;
+    instrument.onSample((sample) => {
+      if (sample.sentMs >= warmSinceMs) steady.add(sample);
+    });
     cleanUps.unshift(drawCounts(request, instrument));
     cleanUps.unshift(startObservers(request, journal, (failure) => stop.abort(failure)));
     await journal.append({ type: 'phase.started', phase: 'probing' });
     const parts = { request, journal, scope, steady, signal: limit.signal, armedAhead: new Map(), folder };
     const running = runningOf(parts);
+    await running.phase('warm-up', 'the instrument warms up', () => session.clock.sleep(warmUpMs, limit.signal));
+    warmSinceMs = session.clock.monotonicMs();
     await running.phase('baseline', 'the steady state must hold', () => holdBaseline(running, parts));
     await body(running);
   } catch (failure) {

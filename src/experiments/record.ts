@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { z } from 'zod';
 import type { InjectedFault, RunRecord, Target } from '../analysis/record.ts';
 import { BlackstartError } from '../core/errors.ts';
 import { type JournalEvent, outstanding } from '../core/journal.ts';
@@ -66,6 +67,42 @@ const endOf = (events: readonly JournalEvent[]): RunRecord['ended'] => {
     : { reason: 'failed', message: 'the run did not come to its end: it was killed, or is still going' };
 };
 
+const confirmed = z.object({ confirm: z.object({ errorsMax: z.number() }) });
+
+const placed = z.object({
+  regions: z.array(z.object({ name: z.string(), zones: z.array(z.object({ name: z.string() })) })),
+  clients: z.array(z.object({ name: z.string(), prefers: z.array(z.string()) })),
+});
+
+/** What the environment says of places; an observation of URLs has no environment. */
+const placesOf = (environment: unknown): Pick<RunRecord, 'places'> => {
+  const parsed = placed.safeParse(environment);
+  if (!parsed.success) return {};
+  const { regions, clients } = parsed.data;
+  const named = regions.map(({ name, zones }) => ({ name, zones: zones.map((zone) => zone.name) }));
+  return { places: { regions: named, clients } };
+};
+
+/** The confirmation rule, where the document sets one of its own. */
+const confirmationOf = (document: unknown): Pick<RunRecord, 'confirmation'> => {
+  const parsed = confirmed.safeParse(document);
+  return parsed.success ? { confirmation: { errorsMax: parsed.data.confirm.errorsMax } } : {};
+};
+
+/** Samples of the instrument's warm-up stay in the files, but judge nothing. */
+const judgedSamples = (recorded: Recorded, phases: RunRecord['phases']): Recorded => {
+  const warmUp = phases.find((phase) => phase.name === 'warm-up');
+  if (warmUp === undefined) return recorded;
+  const sinceMs = warmUp.endMs ?? Number.POSITIVE_INFINITY;
+  const judged = [...recorded.samples].map(([stream, samples]): [string, readonly Sample[]] => {
+    const first = samples.findIndex((sample) => sample.sentMs >= sinceMs);
+    return [stream, first < 0 ? [] : samples.slice(first)];
+  });
+  // A record of the self-checks tells of the second before it.
+  const instrument = recorded.instrument.filter((one) => one.atMs - 1000 >= sinceMs);
+  return { ...recorded, samples: new Map(judged), instrument };
+};
+
 /** Assembles the record that analysis is a function of, from the journal and what the probes wrote. Pure. */
 export const recordOf = (events: readonly JournalEvent[], recorded: Recorded, folder: string): RunRecord => {
   const started = startOf(events);
@@ -77,9 +114,11 @@ export const recordOf = (events: readonly JournalEvent[], recorded: Recorded, fo
     );
   }
   const { documents } = started;
+  const phases = phasesOf(events);
   return {
     run: {
       id: started.runId,
+      kind: started.kind,
       name: started.name,
       title: started.title,
       environment: started.environment,
@@ -90,13 +129,15 @@ export const recordOf = (events: readonly JournalEvent[], recorded: Recorded, fo
       versions: started.versions,
     },
     streams: documents.streams as unknown as readonly Stream[],
-    ...recorded,
+    ...judgedSamples(recorded, phases),
     observations: events.flatMap((event) => (event.type === 'observation' ? [event.observation] : [])),
     faults: faultsOf(events),
-    phases: phasesOf(events),
+    phases,
     undo: undoOf(events),
     targets: documents.targets as unknown as readonly Target[],
     facts: Object.fromEntries(events.flatMap((event) => (event.type === 'fact' ? [[event.name, event.value]] : []))),
+    ...placesOf(documents.environment),
     ended: endOf(events),
+    ...confirmationOf(documents.document),
   };
 };
