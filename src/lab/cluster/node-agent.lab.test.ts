@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../core/clock.ts';
@@ -170,16 +170,15 @@ describe('a node', () => {
         return now?.status.phase === 'Succeeded' || now?.status.phase === 'Failed' ? now : undefined;
       });
     };
-    const logOf = (name: string) => readLog(name);
     expect((await run('h1', 'echo "hello $WHO"', {})).status.phase).toBe('Succeeded');
-    expect(await logOf('h1')).toBe('hello you\n');
+    expect(readLog('h1')).toBe('hello you\n');
     const failed = await run('h2', 'echo no >&2; exit 3', {});
     expect(failed.status.phase).toBe('Failed');
     expect(failed.status.containerStatuses?.[0]?.state.terminated?.exitCode).toBe(3);
     const script = 'trap "echo ending; exit 0" TERM; sleep 60 & wait $!';
     const late = await run('h3', script, { activeDeadlineSeconds: 15, terminationGracePeriodSeconds: 5 });
     expect(late.status).toMatchObject({ phase: 'Failed', reason: 'DeadlineExceeded' });
-    expect(await logOf('h3')).toBe('ending\n');
+    expect(readLog('h3')).toBe('ending\n');
     const notHost = {
       hostPID: false,
       containers: [{ name: 'helper', image: 'any', command: ['/bin/sh', '-c', 'true'] }],
@@ -202,9 +201,8 @@ describe('a node', () => {
   });
 });
 
-const readLog = async (name: string): Promise<string> => {
+const readLog = (name: string): string => {
   // The answer is text, which the JSON client cannot take: the kubelet's file is what it consists of.
-  const { readFileSync } = await import('node:fs');
   return readFileSync(path.join(cluster.layout.stateDir, 'logs', 'pods', `platform_${name}_helper.log`), 'utf8');
 };
 

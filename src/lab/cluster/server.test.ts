@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import https from 'node:https';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -14,78 +14,9 @@ import {
 } from '@kubernetes/client-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../core/clock.ts';
-import { testLayout } from '../testing.ts';
 import { timestamp } from './objects.ts';
-import { deployments, events, namespaces, nodes, pods } from './resources.ts';
-import { createApiServer } from './server.ts';
-import { createStore, type Store } from './store.ts';
-import { smallEnvironment } from './testing.ts';
-
-const token = 'secret-token';
-
-/** One cluster's API on a free port, with nobody behind it: objects stay as they are made. */
-const startApi = async () => {
-  const { layout, remove } = await testLayout(smallEnvironment());
-  const store: Store = createStore(() => timestamp(systemClock.nowMs()), { changesKept: 50 });
-  for (const name of ['default', 'platform']) {
-    store.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
-  }
-  const stopping = new AbortController();
-  const read = (name: string): Buffer => readFileSync(path.join(layout.stateDir, name));
-  const uses: number[] = [];
-  const server = createApiServer({
-    store,
-    token,
-    tls: { certificate: read('tls.crt'), key: read('tls.key') },
-    nowMs: systemClock.nowMs,
-    signal: stopping.signal,
-    podLog: async (pod, query) => Buffer.from(`log of ${pod.metadata.name} ${query.get('container')}\n`),
-    onUse: () => uses.push(1),
-    log: (line) => {
-      throw new Error(line);
-    },
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  const port = typeof address === 'object' && address !== null ? address.port : 0;
-  const kubeconfig = path.join(layout.stateDir, 'kubeconfig');
-  const config = (bearer: string): string =>
-    JSON.stringify({
-      apiVersion: 'v1',
-      kind: 'Config',
-      'current-context': 'test',
-      clusters: [
-        {
-          name: 'test',
-          cluster: {
-            server: `https://127.0.0.1:${port}`,
-            'certificate-authority-data': read('ca.pem').toString('base64'),
-          },
-        },
-      ],
-      users: [{ name: 'test', user: { token: bearer } }],
-      contexts: [{ name: 'test', context: { cluster: 'test', user: 'test', namespace: 'platform' } }],
-    });
-  writeFileSync(kubeconfig, config(token));
-  const client = (bearer = token): KubeConfig => {
-    const made = new KubeConfig();
-    made.loadFromString(config(bearer));
-    return made;
-  };
-  return {
-    store,
-    port,
-    kubeconfig,
-    uses,
-    client,
-    ca: read('ca.pem'),
-    stop: async () => {
-      stopping.abort(new Error('the test is over'));
-      server.closeAllConnections();
-      remove();
-    },
-  };
-};
+import { deployments, events, nodes, pods } from './resources.ts';
+import { startApi, type TestApi } from './testing.ts';
 
 const podBody = (name: string, labels: Record<string, string> = {}) => ({
   metadata: { name, labels },
@@ -102,13 +33,19 @@ const refusal = async (call: Promise<unknown>): Promise<Record<string, unknown>>
   return typeof error.body === 'string' ? JSON.parse(error.body) : (error.body as Record<string, unknown>);
 };
 
-let api: Awaited<ReturnType<typeof startApi>>;
+let api: TestApi;
+const client = (bearer?: string): KubeConfig => {
+  const made = new KubeConfig();
+  made.loadFromString(api.kubeconfigText(bearer));
+  return made;
+};
+
 let core: CoreV1Api;
 let apps: AppsV1Api;
 beforeAll(async () => {
   api = await startApi();
-  core = api.client().makeApiClient(CoreV1Api);
-  apps = api.client().makeApiClient(AppsV1Api);
+  core = client().makeApiClient(CoreV1Api);
+  apps = client().makeApiClient(AppsV1Api);
 });
 afterAll(() => api.stop());
 
@@ -202,7 +139,7 @@ describe('objects, by the official client', () => {
       message: 'field label not supported: spec.color',
     });
     await core.deleteNamespacedPod({ namespace, name: 'there' });
-    const stranger = api.client('wrong').makeApiClient(CoreV1Api);
+    const stranger = client('wrong').makeApiClient(CoreV1Api);
     await expect(stranger.listNode()).rejects.toMatchObject({ code: 401 });
   });
 
@@ -267,7 +204,7 @@ describe('objects, by the official client', () => {
   it('give their logs, leases are kept, and events are found by whom they are about', async () => {
     const made = await core.createNamespacedPod({ namespace, body: podBody('talker') });
     expect(await core.readNamespacedPodLog({ namespace, name: 'talker' })).toBe('log of talker main\n');
-    const leases = api.client().makeApiClient(CoordinationV1Api);
+    const leases = client().makeApiClient(CoordinationV1Api);
     const body = { metadata: { name: 'lock' }, spec: { holderIdentity: 'me', leaseDurationSeconds: 15 } };
     await leases.createNamespacedLease({ namespace, body });
     const uid = made.metadata?.uid ?? '';
@@ -289,7 +226,7 @@ describe('a watch', () => {
     const seen: string[] = [];
     await new Promise<void>((resolve, reject) => {
       const url = `/api/v1/namespaces/${namespace}/pods`;
-      new Watch(api.client())
+      new Watch(client())
         .watch(
           url,
           query,
@@ -401,7 +338,7 @@ describe.skipIf(!hasKubectl)('kubectl', () => {
     expect(await kubectl('get', 'events')).toContain('Killing');
     expect(await kubectl('api-resources')).toMatch(/pods\s+po\s+v1\s+true\s+Pod/);
     await expect(kubectl('get', 'pod', 'web-1')).rejects.toThrow('pods "web-1" not found');
-    expect(api.uses.length).toBeGreaterThan(0);
+    expect(api.uses()).toBeGreaterThan(0);
     expect(api.store.list(events, namespace).length).toBeGreaterThan(0);
   });
 });
@@ -409,7 +346,7 @@ describe.skipIf(!hasKubectl)('kubectl', () => {
 describe('requests that make no sense', () => {
   const raw = (method: string, url: string, body?: string, type = 'application/json') =>
     new Promise<number>((resolve, reject) => {
-      const headers = { authorization: `Bearer ${token}`, 'content-type': type };
+      const headers = { authorization: `Bearer ${api.token}`, 'content-type': type };
       const options = {
         host: '127.0.0.1',
         port: api.port,
