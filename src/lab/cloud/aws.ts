@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import http from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import type { Component, ComponentContext } from '../component.ts';
 import { type LabLayout, scaled } from '../layout.ts';
+import { http } from '../node-http.ts';
 import { markUsed } from '../used.ts';
 import { AwsError } from './aws-error.ts';
 import { createCloudWatch } from './cloudwatch.ts';
@@ -64,7 +65,7 @@ const signatureError = (service: string, problem: SignatureProblem): AwsError =>
   return new AwsError(status, code, messages[problem]);
 };
 
-const readBody = async (request: http.IncomingMessage): Promise<Buffer> => {
+const readBody = async (request: IncomingMessage): Promise<Buffer> => {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request) {
@@ -83,7 +84,7 @@ interface Edge {
 }
 
 /** Authenticates a request, hands it to the service its credential scope names, and words what goes wrong. */
-const handle = async (edge: Edge, request: http.IncomingMessage): Promise<AwsResponse> => {
+const handle = async (edge: Edge, request: IncomingMessage): Promise<AwsResponse> => {
   const { layout, services, clock } = edge;
   const { method = 'GET', url = '/', headers } = request;
   const requestId = randomUUID();

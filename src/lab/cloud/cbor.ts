@@ -128,19 +128,27 @@ const read = (cursor: Cursor, depth: number): unknown => {
   if (major === 4) return readItems(cursor, info, 1, depth);
   if (major === 5) {
     const items = readItems(cursor, info, 2, depth);
+    if (items.length % 2 !== 0) throw new Error('malformed CBOR');
     const keys = items.filter((_, index) => index % 2 === 0);
     return Object.fromEntries(keys.map((key, index) => [String(key), items[index * 2 + 1]]));
   }
   if (major === 7) return readSimple(cursor, info);
   const tag = readArgument(cursor, info);
-  const value = read(cursor, depth + 1);
+  const value = readWhole(cursor, depth + 1);
   return tag === 1 && typeof value === 'number' ? new Date(value * 1000) : value;
+};
+
+/** An item where no break may stand. */
+const readWhole = (cursor: Cursor, depth: number): unknown => {
+  const value = read(cursor, depth);
+  if (value === stop) throw new Error('malformed CBOR');
+  return value;
 };
 
 /** Throws on anything malformed. */
 export const decodeCbor = (data: Buffer): unknown => {
   const cursor = { data, at: 0 };
-  const value = read(cursor, 0);
+  const value = readWhole(cursor, 0);
   if (cursor.at !== data.length) throw new Error('malformed CBOR');
   return value;
 };

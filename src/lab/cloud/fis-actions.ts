@@ -213,7 +213,7 @@ const beginnings: Readonly<Record<string, Begin>> = {
   'aws:fis:wait': async () => nothingToEnd,
 };
 
-/** Carries out an action of a checked template. Rejects with the reason when it could not; then nothing is left of it. */
+/** Carries out an action of a checked template. Rejects with the reason when it could not, and leaves nothing of it. */
 export const beginAction = async (
   actionId: string,
   parameters: Readonly<Record<string, string>>,
