@@ -39,7 +39,8 @@ const servedRatio = (
   if (streams.length === 0) return `no required ${probe} stream was served by the broken region`;
   const recoveries = streams.flatMap((one) => causedBy(one, fault));
   const recoveredMs = Math.max(fault.effective.maxMs, ...recoveries.map((outage) => outage.up.maxMs));
-  if (from === 'recovery' && !Number.isFinite(recoveredMs)) return 'the service did not recover while the fault lasted';
+  if (from === 'recovery' && recoveredMs >= faultEndMs(context, fault))
+    return 'the service did not recover while the fault lasted';
   const fromMs = from === 'recovery' ? recoveredMs : fault.effective.minMs;
   const toMs = until === 'replaced' ? replacedMs(context, fault) : faultEndMs(context, fault);
   const now = tally(streams, fromMs, toMs);

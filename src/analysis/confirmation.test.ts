@@ -1,0 +1,113 @@
+import { describe, expect, it } from 'vitest';
+import type { Sample } from '../probes/sample.ts';
+import { bad, named } from '../testing/simulated-record.ts';
+import { createConfirmation, createSteadyState } from './confirmation.ts';
+
+const streams = ['near', 'far', 'east', 'west'].map((location) => named('chat', 'chat', location));
+
+const feed = (
+  steady: { add(sample: Sample): void },
+  fromMs: number,
+  toMs: number,
+  script: (atMs: number, location: string) => Partial<Sample> = () => ({}),
+): void => {
+  for (let atMs = fromMs; atMs < toMs; atMs += 50) {
+    for (const { stream, location } of streams) {
+      const sample: Sample = {
+        stream,
+        index: Math.round(atMs / 50),
+        scheduledMs: atMs,
+        sentMs: atMs,
+        endedMs: atMs + 20,
+        outcome: 'good',
+        code: 'ok',
+      };
+      steady.add({ ...sample, ...script(atMs, location) });
+    }
+  }
+};
+
+describe('the baseline gate', () => {
+  it('says how long it takes, and holds then', () => {
+    const steady = createSteadyState(streams);
+    const needsMs = steady.baselineNeedsMs();
+    expect(needsMs).toBeGreaterThanOrEqual(628 * 50);
+    expect(needsMs).toBeLessThanOrEqual(40_000);
+    feed(steady, 0, 20_000);
+    expect(steady.baseline().failed).toEqual([]);
+    expect(steady.baseline().missing).toHaveLength(4);
+    feed(steady, 20_000, needsMs);
+    expect(steady.baseline()).toEqual({ missing: [], failed: [] });
+  });
+
+  it('fails at once when an outage opens in it', () => {
+    const steady = createSteadyState(streams);
+    feed(steady, 0, 10_000, (atMs, location) =>
+      location === 'near' && atMs >= 5000 && atMs < 5200 ? bad('503', atMs) : {},
+    );
+    expect(steady.baseline().failed).toEqual(['chat/near/fresh: an outage opened during the baseline']);
+  });
+
+  it('never lets a service through that is surely worse than its limit', () => {
+    const steady = createSteadyState(streams);
+    feed(steady, 0, 60_000, (atMs, location) => (location === 'far' && atMs % 1000 === 0 ? bad('503', atMs) : {}));
+    expect(steady.baseline().failed.join()).toContain('surely more than 1 %');
+  });
+
+  it('takes a longer window for a noisier baseline', () => {
+    const quiet = createConfirmation(streams);
+    const noisy = createConfirmation(streams);
+    feed(quiet, 0, 100_000);
+    feed(noisy, 0, 100_000, (atMs) => (atMs % 20_000 === 0 ? bad('503', atMs) : {}));
+    const probes = (one: typeof quiet): number => one.baseline()[0]?.window?.probes ?? 0;
+    expect(probes(quiet)).toBe(628);
+    expect(probes(noisy)).toBeGreaterThan(628);
+  });
+});
+
+describe('recovery, while samples come in', () => {
+  const ready = () => {
+    const steady = createSteadyState(streams);
+    feed(steady, 0, 40_000);
+    expect(steady.baseline().missing).toEqual([]);
+    return steady;
+  };
+
+  it('needs every required stream, over the whole window', () => {
+    const steady = ready();
+    feed(steady, 40_000, 60_000, (atMs, location) =>
+      location === 'near' && atMs < 45_000 ? bad('timeout', atMs) : {},
+    );
+    expect(steady.missingSince(40_000)).toHaveLength(4);
+    feed(steady, 60_000, 75_000);
+    expect(steady.missingSince(40_000).join()).toMatch(/^chat\/near\/fresh \(600 of \d+ probes\)$/);
+    feed(steady, 75_000, 81_000);
+    expect(steady.missingSince(40_000)).toEqual([]);
+  });
+
+  it('is taken back when the service goes down again', () => {
+    const steady = ready();
+    feed(steady, 40_000, 80_000);
+    expect(steady.missingSince(40_000)).toEqual([]);
+    feed(steady, 80_000, 81_000, (atMs) => bad('503', atMs));
+    expect(steady.missingSince(40_000)).toHaveLength(4);
+    expect(steady.missingSince(81_000)).toHaveLength(4);
+  });
+
+  it('starts anew from another instant', () => {
+    const steady = ready();
+    feed(steady, 40_000, 80_000);
+    expect(steady.missingSince(40_000)).toEqual([]);
+    expect(steady.missingSince(79_000)).toHaveLength(4);
+  });
+
+  it('does not count probes of blind time', () => {
+    const steady = ready();
+    steady.addBlind({ location: 'near', fromMs: 50_000, toMs: 52_000, cause: 'event loop' });
+    feed(steady, 40_000, 74_500, (atMs, location) =>
+      location === 'near' && atMs >= 50_000 && atMs < 51_900 ? bad('timeout', atMs) : {},
+    );
+    expect(steady.missingSince(40_000)).toHaveLength(1);
+    expect(steady.missingSince(40_000).join()).not.toContain('down');
+  });
+});

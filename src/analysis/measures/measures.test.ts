@@ -1,0 +1,414 @@
+import { describe, expect, it } from 'vitest';
+import type { Sample } from '../../probes/sample.ts';
+import {
+  bad,
+  named,
+  podFault,
+  recordOf,
+  regionFault,
+  type Script,
+  seen,
+  served,
+  targetOf,
+  within,
+} from '../../testing/simulated-record.ts';
+import { analyse } from '../analyse.ts';
+import type { RunRecord, Target } from '../record.ts';
+import { measures } from './index.ts';
+
+type Streams = Parameters<typeof recordOf>[0];
+type Changes = Parameters<typeof recordOf>[1];
+
+/** The judged row of one target, alone in a record. */
+const judged = (target: Target, streams: Streams, changes: Changes = {}) => {
+  const record: RunRecord = recordOf(streams, { ...changes, targets: [target] });
+  const row = analyse(record).targets[0];
+  if (row === undefined) throw new Error('no row');
+  return row;
+};
+
+/** Chat of two locations; the one near the west is scripted, the other stays well. */
+const chats = (near: Script): Streams => [
+  [named('chat', 'chat', 'near'), near],
+  [named('chat', 'chat', 'far'), () => served('east', 'east-a')],
+];
+const west: Script = (atMs) => served('west', atMs % 100 === 0 ? 'west-a' : 'west-b');
+const downFrom =
+  (fromMs: number, toMs: number, otherwise: Script = west): Script =>
+  (atMs) =>
+    within(atMs, fromMs, toMs) ? bad('timeout', atMs, 1000) : otherwise(atMs);
+
+describe('outage', () => {
+  const target = targetOf('outage', { maxMs: 120_000 });
+
+  it('is judged at the worst location, in documented time, with its error', () => {
+    const row = judged(target, chats(downFrom(40_100, 43_100)));
+    expect(row).toMatchObject({ verdict: 'PASS', location: 'near' });
+    expect(row.real).toMatchObject({ minMs: 2950, estimateMs: 3000, maxMs: 3050 });
+    expect(row.observed).toMatchObject({ minMs: 88_500, estimateMs: 90_000, maxMs: 91_500 });
+    expect(row.locations.map(({ location, verdict }) => `${location} ${verdict}`)).toEqual(['near PASS', 'far PASS']);
+  });
+
+  it('fails when even the best end misses', () => {
+    expect(judged(target, chats(downFrom(40_100, 45_100))).verdict).toBe('FAIL');
+  });
+
+  it('is inconclusive when the bracket straddles, and says which scale would resolve it', () => {
+    const row = judged(target, chats(downFrom(40_100, 44_080)));
+    expect(row.verdict).toBe('INCONCLUSIVE');
+    expect(row.reason).toContain('straddles 2 min');
+  });
+
+  it('is inconclusive while the recovery is not confirmed, unless it is too long already', () => {
+    const late = judged(
+      target,
+      chats(downFrom(40_100, 41_000, (atMs) => (atMs > 60_000 ? bad('503', atMs) : west(atMs)))),
+    );
+    expect(late.verdict).toBe('FAIL');
+    const cut = chats(downFrom(40_100, 42_000));
+    const record = recordOf(cut, { targets: [target], faults: [regionFault({ reverted: null })] });
+    const short = {
+      ...record,
+      samples: new Map([...record.samples].map(([key, list]) => [key, list.filter((one) => one.sentMs < 50_000)])),
+    };
+    expect(analyse(short).targets[0]).toMatchObject({ verdict: 'INCONCLUSIVE', observed: { maxMs: null } });
+  });
+
+  it('adds up the outages of one fault, and leaves out what came before and after', () => {
+    const script = downFrom(40_100, 41_100, downFrom(73_000, 74_000, downFrom(110_000, 111_000)));
+    const row = judged(target, chats(script));
+    expect(row.real?.estimateMs).toBe(2000);
+    expect(row.notes.join()).toContain('2 outages');
+  });
+
+  it('with no outage at all is below what the probes surely find', () => {
+    const row = judged(target, chats(west));
+    expect(row).toMatchObject({ verdict: 'PASS', real: { estimateMs: 0, minMs: 0, maxMs: 1150 } });
+  });
+
+  it('does not pass for what may hide in blind time', () => {
+    const blind = [{ location: 'near', fromMs: 50_000, toMs: 55_000, cause: 'event loop' }];
+    const row = judged(target, chats(downFrom(40_100, 41_100)), { blind });
+    expect(row.verdict).toBe('INCONCLUSIVE');
+    expect(row.reason).toContain('may hide');
+  });
+
+  it('sets the outage against the error budget', () => {
+    const row = judged({ ...target, with: { availability: 0.9999 } }, chats(downFrom(40_100, 44_000)));
+    const share = row.figures.find(({ name }) => name.includes('budget'))?.value;
+    expect(share).toBeCloseTo((3900 * 30) / 259_200, 3);
+  });
+});
+
+const old = '7:00000001:5432:2026-01-01T00:00:00';
+const next = '7:00000002:5433:2026-01-01T00:00:00';
+const writes = (script: Script): Streams[number] => [
+  named('sql-write', 'sql-write', 'near', { required: false }),
+  script,
+];
+
+describe('database-failover', () => {
+  const target = targetOf('database-failover', {
+    maxMs: 60_000,
+    also: [{ text: '60-120 s', maxMs: 120_000, source: 'detail' }],
+  });
+  const failing =
+    (toMs: number): Script =>
+    (atMs) =>
+      within(atMs, 40_100, toMs) ? bad('refused', atMs) : { epoch: atMs < 40_100 ? old : next };
+
+  it('runs from the fault to the first acknowledgement with a new epoch', () => {
+    const row = judged(target, [...chats(west), writes(failing(41_600))]);
+    expect(row.verdict).toBe('PASS');
+    // Effective between the last good answer from the zone (40,100) and the first known failure (40,120).
+    expect(row.real).toMatchObject({ minMs: 41_550 - 40_120, maxMs: 41_620 - 40_100 });
+    expect(row.documented.also.map(({ verdict }) => verdict)).toEqual(['PASS']);
+  });
+
+  it('judges each documented number of its own', () => {
+    const row = judged(target, [...chats(west), writes(failing(43_000))]);
+    expect(row.verdict).toBe('FAIL');
+    expect(row.documented.also.map(({ verdict }) => verdict)).toEqual(['PASS']);
+  });
+
+  it('is not measured when the database stayed where it was', () => {
+    expect(judged(target, [...chats(west), writes(() => ({ epoch: old }))]).verdict).toBe('NOT MEASURED');
+    expect(judged(target, chats(west)).reason).toContain('no sql-write stream');
+  });
+
+  it('is at least as long as what was seen when nobody took over', () => {
+    const never: Script = (atMs) => (atMs < 40_100 ? { epoch: old } : bad('refused', atMs));
+    expect(judged(target, [...chats(west), writes(never)])).toMatchObject({
+      verdict: 'FAIL',
+      observed: { maxMs: null },
+    });
+  });
+});
+
+describe('shares', () => {
+  it('goodput counts what is served once the rest carries the load', () => {
+    const target = targetOf('goodput', { minShare: 0.5, with: { from: 'recovery' } });
+    const row = judged(target, chats(downFrom(40_100, 42_100)));
+    expect(row).toMatchObject({ verdict: 'PASS', share: { estimate: 1 } });
+    expect(row.notes.join()).toContain('full load');
+    const down: Script = (atMs) => (within(atMs, 40_100, 95_000) ? bad('503', atMs) : west(atMs));
+    expect(judged(target, chats(down)).reason).toContain('did not recover while the fault lasted');
+  });
+
+  it('goodput fails when less than half is served', () => {
+    const script: Script = (atMs) => (within(atMs, 40_000, 90_000) && atMs % 200 !== 0 ? bad('503', atMs) : west(atMs));
+    const row = judged(targetOf('goodput', { minShare: 0.5 }), chats(script));
+    expect(row.verdict).toBe('FAIL');
+    expect(row.share?.estimate).toBeCloseTo(0.25, 2);
+  });
+
+  it('throughput loss of a tenth passes plus its error, a fifth fails', () => {
+    const losing =
+      (every: number): Script =>
+      (atMs) =>
+        within(atMs, 40_000, 90_000) && atMs % (50 * every) === 0 ? bad('503', atMs) : west(atMs);
+    const target = targetOf('throughput-loss', { maxShare: 0.1 });
+    expect(judged(target, chats(losing(11)), { faults: [podFault()] }).verdict).toBe('PASS');
+    expect(judged(target, chats(losing(5)), { faults: [podFault()] }).verdict).toBe('FAIL');
+  });
+
+  it('served-share counts the retrying clients of the broken region', () => {
+    const target = targetOf('served-share', { minShare: 0.99, with: { stream: 'chat-retry' } });
+    const retry = (script: Script): Streams => [
+      ...chats(west),
+      [named('chat-retry', 'chat', 'near', { required: false }), script],
+    ];
+    expect(judged(target, retry(west))).toMatchObject({ verdict: 'PASS', share: { estimate: 1 } });
+    expect(judged(target, retry(downFrom(40_100, 42_100))).verdict).toBe('FAIL');
+    expect(judged(target, chats(west)).reason).toContain('no stream named chat-retry');
+  });
+
+  it('drain-back finds the worst stretch, and insists that traffic came back', () => {
+    const target = targetOf('drain-back', { maxShare: 0.01 });
+    const back: Script = (atMs) => served('west', atMs > 100_000 ? 'west-a' : 'west-b');
+    expect(judged(target, chats(back)).verdict).toBe('PASS');
+    expect(judged(target, chats(downFrom(95_000, 97_000, back))).verdict).toBe('FAIL');
+    const never: Script = (atMs) => served('west', atMs < 40_000 ? 'west-a' : 'west-b');
+    const row = judged(target, chats(never));
+    expect(row.verdict).toBe('INCONCLUSIVE');
+    expect(row.notes.join()).toContain('has not returned');
+  });
+});
+
+describe('capacity and hands', () => {
+  it('scale-out needs a rise in a zone that survived', () => {
+    const target = targetOf('scale-out', { with: { app: 'llm' } });
+    const rise = seen('replicas.changed', 'west-b', 45_000, 45_100, { app: 'llm', ready: 6, before: 5 });
+    const fall = seen('replicas.changed', 'west-b', 45_000, 45_100, { app: 'llm', ready: 4, before: 5 });
+    expect(judged(target, chats(west), { observations: [rise] })).toMatchObject({
+      verdict: 'PASS',
+      real: { maxMs: 5000 },
+    });
+    expect(judged(target, chats(west), { observations: [fall] }).verdict).toBe('NOT MEASURED');
+    expect(judged(target, chats(west), { observations: [fall], facts: { 'autoscaler.available': true } }).verdict).toBe(
+      'FAIL',
+    );
+  });
+
+  it('counts each manual step once', () => {
+    const target = targetOf('hands', { maxCount: 0 });
+    expect(judged(target, chats(west)).verdict).toBe('PASS');
+    const observations = [
+      seen('decision', 'promote?', 50_000, 50_000, { by: 'auto' }),
+      seen('hands.needed', 'promote?', 45_000, 50_000, { by: 'auto' }),
+    ];
+    expect(judged(target, chats(west), { observations })).toMatchObject({ verdict: 'FAIL', count: 1 });
+  });
+});
+
+const answers = (location: string, home: string, away: string, fromMs: number, toMs: number): Streams[number] => [
+  named('dns', 'dns', location, { everyMs: 200, required: false }),
+  (atMs) => ({ answer: within(atMs, fromMs, toMs) ? away : home }),
+];
+
+describe('regions', () => {
+  const faults = [regionFault()];
+  const away = downFrom(40_100, 41_400, (atMs) =>
+    within(atMs, 41_400, 100_000) ? served('east', 'east-a') : west(atMs),
+  );
+
+  it('dns-removal ends when the answers change for good', () => {
+    const row = judged(
+      targetOf('dns-removal', { maxMs: 45_000 }),
+      [...chats(away), answers('near', 'west', 'east', 41_200, 100_000)],
+      { faults },
+    );
+    expect(row).toMatchObject({ verdict: 'PASS', location: 'near', real: { maxMs: 1220 } });
+    expect(row.notes.join()).toContain('black-holed');
+    const never = judged(
+      targetOf('dns-removal', { maxMs: 45_000 }),
+      [...chats(away), answers('near', 'west', 'east', 0, 0)],
+      { faults },
+    );
+    expect(never.verdict).toBe('FAIL');
+  });
+
+  it("promotion tells people's share from the machine's", () => {
+    const epochs: Script = (atMs) =>
+      within(atMs, 40_100, 55_000) ? bad('refused', atMs) : { epoch: atMs < 40_100 ? old : next };
+    const observations = [
+      seen('health.failed', 'west', 41_000, 41_100),
+      seen('decision', 'promote?', 51_000, 51_000, { by: 'auto' }),
+    ];
+    const row = judged(targetOf('promotion', { maxMs: 300_000 }), [...chats(away), writes(epochs)], {
+      faults,
+      observations,
+    });
+    expect(row.verdict).toBe('FAIL');
+    const share = (name: string) => Number(row.figures.find((one) => one.name === name)?.value);
+    expect(share("people's share")).toBeCloseTo(9950, 0);
+    expect(share("machine's share")).toBeGreaterThan(3900);
+  });
+
+  it('switch-errors ends with the switch, not with the outage of the database', () => {
+    const script: Script = (atMs) =>
+      within(atMs, 40_100, 41_400)
+        ? bad('timeout', atMs, 1000)
+        : within(atMs, 41_400, 60_000)
+          ? { ...bad('503', atMs), region: 'east' }
+          : west(atMs);
+    const streams = [...chats(script), answers('near', 'west', 'east', 41_300, 100_000)];
+    const row = judged(targetOf('switch-errors', { maxMs: 60_000 }), streams, { faults });
+    expect(row).toMatchObject({ verdict: 'PASS', location: 'near' });
+    expect(row.real?.estimateMs).toBe(1350);
+  });
+
+  it('latency-shift reports both sides of the switch', () => {
+    const slower: Script = (atMs) => {
+      const sample: Partial<Sample> = away(atMs);
+      return sample.region === 'east'
+        ? { ...sample, firstByteMs: atMs + 60 }
+        : { ...sample, ...(sample.outcome === 'bad' ? {} : { firstByteMs: atMs + 10 }) };
+    };
+    const row = judged(targetOf('latency-shift'), chats(slower), { faults });
+    expect(row.verdict).toBe('PASS');
+    expect(row.figures.find(({ name }) => name === 'near p50 before')?.value).toBe(10);
+    expect(row.figures.find(({ name }) => name === 'near p50 after')?.value).toBe(60);
+  });
+
+  it('failback waits for redundancy and for every location', () => {
+    const target = targetOf('failback', { maxMs: 4 * 3_600_000 });
+    const observations = [seen('redundancy.restored', 'db', 120_000, 120_500)];
+    const row = judged(target, chats(away), { faults, observations });
+    expect(row).toMatchObject({ verdict: 'PASS', real: { maxMs: 30_500 } });
+    expect(judged(target, chats(away), { faults, facts: { 'settled.db': false } }).verdict).toBe('INCONCLUSIVE');
+    expect(judged(target, chats(away), { faults }).verdict).toBe('NOT MEASURED');
+  });
+
+  it('one-primary proves two primaries, and does not believe in silence', () => {
+    const target = targetOf('one-primary', { maxCount: 0 });
+    const moved: Script = (atMs) => ({ epoch: atMs < 45_000 ? old : next });
+    const split: Script = (atMs) => ({ epoch: atMs < 45_000 || within(atMs, 60_000, 60_500) ? old : next });
+    expect(judged(target, [...chats(west), writes(split)])).toMatchObject({ verdict: 'FAIL', count: 10 });
+    expect(judged(target, [...chats(west), writes(moved)]).verdict).toBe('INCONCLUSIVE');
+    expect(
+      judged(target, [...chats(west), writes(moved)], { facts: { 'old-primary.writes-refused': 12 } }).verdict,
+    ).toBe('PASS');
+    expect(judged(target, [...chats(west), writes(() => ({ epoch: old }))]).verdict).toBe('PASS');
+    expect(judged(target, chats(west)).verdict).toBe('NOT MEASURED');
+  });
+
+  it('a stream that is served from elsewhere proves it', () => {
+    const target = targetOf('serves', { with: { stream: 'health', proves: 'vectors' } });
+    const health = (script: Script): Streams[number] => [
+      named('health', 'health', 'near', { required: false }),
+      script,
+    ];
+    expect(judged(target, [...chats(away), health(away)], { faults }).verdict).toBe('PASS');
+    const gone = downFrom(40_100, 90_000);
+    expect(judged(target, [...chats(away), health(gone)], { faults }).verdict).not.toBe('PASS');
+    expect(judged(target, chats(away), { faults }).reason).toContain('no probe named health');
+  });
+});
+
+describe('pods', () => {
+  const faults = [podFault()];
+  const observations = [
+    seen('pod.not-ready', 'llm-1', 40_050, 40_200),
+    seen('pod.ready', 'llm-9', 45_000, 45_100, { app: 'llm' }),
+  ];
+  const pod: Script = (atMs) => ({
+    region: 'west',
+    zone: 'west-a',
+    pod: atMs > 45_500 && atMs % 500 === 0 ? 'llm-9' : 'llm-2',
+  });
+
+  it('detection ends when the pod is out of rotation', () => {
+    const target = targetOf('pod-detection', { maxMs: 10_000 });
+    expect(judged(target, chats(pod), { faults, observations })).toMatchObject({
+      verdict: 'PASS',
+      real: { maxMs: 200 },
+    });
+    expect(judged(target, chats(pod), { faults })).toMatchObject({ verdict: 'FAIL', observed: { maxMs: null } });
+    expect(judged(target, chats(pod), { observations }).verdict).toBe('NOT MEASURED');
+  });
+
+  it('replacement ends with the first good answer of the new pod', () => {
+    const row = judged(targetOf('replacement', { maxMs: 200_000 }), chats(pod), { faults, observations });
+    expect(row).toMatchObject({ verdict: 'PASS', real: { minMs: 4800, maxMs: 6020 } });
+    const silent: Script = () => ({ region: 'west', zone: 'west-a', pod: 'llm-2' });
+    expect(judged(targetOf('replacement', { maxMs: 200_000 }), chats(silent), { faults, observations }).verdict).toBe(
+      'INCONCLUSIVE',
+    );
+  });
+
+  it('retry-delay looks at what was in flight', () => {
+    const target = targetOf('retry-delay', { maxMs: 10_000 });
+    const delayed: Script = (atMs) => ({ ...pod(atMs), ...(atMs === 40_050 ? { endedMs: atMs + 220 } : {}) });
+    expect(judged(target, chats(delayed), { faults, observations })).toMatchObject({
+      verdict: 'PASS',
+      real: { estimateMs: 200 },
+    });
+    const lost: Script = (atMs) => (atMs === 40_050 ? bad('reset', atMs) : pod(atMs));
+    expect(judged(target, chats(lost), { faults, observations }).verdict).toBe('FAIL');
+  });
+});
+
+describe('health and routes', () => {
+  it.each([
+    [{ 'health.periodMs': 333.3, 'health.failuresAtRemoval': 3, 'health.failuresTolerated': 2 }, 'PASS'],
+    [{ 'health.periodMs': 500, 'health.failuresAtRemoval': 3 }, 'FAIL'],
+    [{ 'health.periodMs': 333.3, 'health.failuresAtRemoval': 2 }, 'FAIL'],
+    [{ 'health.periodMs': 333.3 }, 'INCONCLUSIVE'],
+    [{}, 'NOT MEASURED'],
+  ])('health-period with %o is %s', (facts, verdict) => {
+    const target = targetOf('health-period', { with: { period: '10s', failures: 3 } });
+    expect(judged(target, chats(west), { facts }).verdict).toBe(verdict);
+  });
+
+  it('routes are held against the list for each combination that occurred', () => {
+    const target = targetOf('route', { with: { location: 'near', prefers: 'nowhere, west, east' } });
+    const observations = [
+      seen('health.failed', 'west', 41_000, 41_100),
+      seen('health.restored', 'west', 95_000, 95_100),
+    ];
+    const right = answers('near', 'west', 'east', 41_050, 95_050);
+    const row = judged(target, [...chats(west), right], { observations });
+    expect(row.verdict).toBe('PASS');
+    expect(row.notes.join(' ')).toContain('nowhere is in the list but is no region');
+    expect(row.notes.join(' ')).toContain('2 of 4 combinations');
+    const wrong = answers('near', 'west', 'east', 0, 0);
+    expect(judged(target, [...chats(west), wrong], { observations }).reason).toContain('west instead of east');
+  });
+});
+
+describe('what cannot be measured says why', () => {
+  it('for a cache that is not there, and for rows of later days', () => {
+    expect(judged(targetOf('cache-rebalance', { maxMs: 1 }), chats(west)).reason).toContain(
+      'no redis-server was found',
+    );
+    expect(judged(targetOf('not-yet', { with: { reason: 'needs the ledger' } }), chats(west)).reason).toBe(
+      'needs the ledger',
+    );
+  });
+
+  it('names every measure once', () => {
+    const names = measures.map(({ name }) => name);
+    expect(new Set(names).size).toBe(names.length);
+  });
+});
