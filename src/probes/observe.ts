@@ -40,7 +40,7 @@ export const streamsOfUrls = (
       throw new BlackstartError('USAGE', `${url} is not an http or https URL`, 'Write it out: http://127.0.0.1:8080/');
     }
     return {
-      stream: `${url}/${here}/${options.connection}`,
+      stream: `${url.replace(/\/$/, '')}/${here}/${options.connection}`,
       name: url,
       probe: 'http',
       location: here,
