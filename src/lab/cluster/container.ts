@@ -13,6 +13,7 @@ import {
   type ProbeSpec,
   timestamp,
 } from './objects.ts';
+import type { TakeTurn } from './turns.ts';
 
 /** What a container needs of the node it runs on. All times are real milliseconds. */
 export interface ContainerHost {
@@ -26,6 +27,8 @@ export interface ContainerHost {
   scaled(documentedMs: number): number;
   scaledTimeout(documentedMs: number): number;
   newContainerId(): string;
+  /** Waits until the node has time to start one more process. */
+  startTurn: TakeTurn;
   truth(event: string, subject: string, detail: Record<string, unknown>): void;
   event(pod: PodObject, type: 'Normal' | 'Warning', reason: string, message: string): void;
   /** A helper with the node's PID namespace began or ended to run. */
@@ -169,6 +172,7 @@ export const runContainer = (
   const runOnce = async (command: ProcessCommand): Promise<ProcessExit> => {
     const subject = pod.metadata.name;
     const detail = { uid: pod.metadata.uid, container: spec.name, containerId: id, zone: host.zone };
+    const endTurn = command.group ? () => undefined : await host.startTurn(ending.signal);
     const startedAt = timestamp(clock.nowMs());
     const running = startProcess(command, clock.monotonicMs, (event, more) =>
       host.truth(event, subject, { ...detail, ...more }),
@@ -187,6 +191,7 @@ export const runContainer = (
       );
       slow.catch(() => undefined);
       running.ready.then((said) => {
+        endTurn();
         if (over.signal.aborted) return;
         port = Number(said['port']);
         onChange();
@@ -198,6 +203,7 @@ export const runContainer = (
     // Being told to stop before there was a process to tell.
     if (graceMs !== undefined) kill(running, graceMs).catch(() => undefined);
     const exit = await running.exited;
+    endTurn();
     over.abort();
     const exitCode = exit.code ?? 128 + (exit.signal === null ? 0 : signalNumber(exit.signal));
     const terminated = {

@@ -28,7 +28,7 @@ const createRegion = async () => {
   const store: Store = createStore(() => timestamp(nowMs));
   const controllers = createControllers({
     store,
-    times: { nodeGracePeriodMs: graceMs, evictionAfterMs: evictionMs, returnEveryMs: returnMs },
+    times: { nodeGracePeriodMs: graceMs, evictionAfterMs: evictionMs, startupGraceMs: 10_000, returnEveryMs: returnMs },
     monotonicMs: () => nowMs,
     nowMs: () => nowMs,
     log: () => undefined,

@@ -1,44 +1,26 @@
 import { randomSuffix } from './api.ts';
+import { type ControllerOptions, isActive, recordEvent, terminate } from './controller-actions.ts';
+import { nodeLifecycle } from './node-lifecycle.ts';
 import {
   type Condition,
   type DeploymentObject,
-  type EventObject,
   initialAnnotation,
   isReady,
   microTimestamp,
   type NodeObject,
-  nodeLeaseNamespace,
   type PodObject,
   timestamp,
   withCondition,
   zoneLabel,
 } from './objects.ts';
-import { deployments, events, leases, nodes, pods } from './resources.ts';
+import { deployments, nodes, pods } from './resources.ts';
 import { parseLabelSelector } from './selectors.ts';
 import type { Store } from './store.ts';
-
-/** Real milliseconds: the documented constants, divided by the time scale. */
-export interface ControllerTimes {
-  readonly nodeGracePeriodMs: number;
-  readonly evictionAfterMs: number;
-  /** Between two pods that are taken away from a zone they only stood in for. */
-  readonly returnEveryMs: number;
-}
-
-export interface ControllerOptions {
-  readonly store: Store;
-  readonly times: ControllerTimes;
-  readonly monotonicMs: () => number;
-  readonly nowMs: () => number;
-  log(line: string): void;
-}
 
 export interface Controllers {
   /** Brings the cluster one step nearer to what its objects ask for. Cheap when there is nothing to do. */
   sync(): void;
 }
-
-const unreachableTaint = 'node.kubernetes.io/unreachable';
 
 const zoneOf = (node: NodeObject | undefined): string | undefined => node?.metadata.labels?.[zoneLabel];
 
@@ -50,56 +32,8 @@ const homeZoneOf = (spec: PodObject['spec']): string | undefined =>
 const usable = (node: NodeObject): boolean =>
   isReady(node) && node.spec.unschedulable !== true && (node.spec.taints ?? []).length === 0;
 
-const isActive = (pod: PodObject): boolean =>
-  pod.metadata.deletionTimestamp === undefined && pod.status.phase !== 'Succeeded' && pod.status.phase !== 'Failed';
-
 const ownedBy = (pod: PodObject, uid: string): boolean =>
   (pod.metadata.ownerReferences ?? []).some((owner) => owner.uid === uid && owner.controller === true);
-
-/** The real server forgets events after an hour; here the newest stay. */
-const eventsKept = 500;
-const byLastSeen = (left: EventObject, right: EventObject): number =>
-  (left.lastTimestamp ?? '').localeCompare(right.lastTimestamp ?? '');
-
-/** An event about an object; the same one again is counted instead. */
-export const recordEvent = (
-  store: Store,
-  nowMs: number,
-  about: PodObject | NodeObject,
-  event: {
-    readonly type: 'Normal' | 'Warning';
-    readonly reason: string;
-    readonly message: string;
-    readonly from: string;
-  },
-): void => {
-  const now = timestamp(nowMs);
-  const namespace = about.metadata.namespace ?? 'default';
-  const { name, uid } = about.metadata;
-  const same = store
-    .list(events, namespace)
-    .find((one) => one.involvedObject.uid === uid && one.reason === event.reason && one.message === event.message);
-  if (same !== undefined) {
-    const count = (same.count ?? 1) + 1;
-    store.update(events, namespace, same.metadata.name, (current) => ({ ...current, count, lastTimestamp: now }));
-    return;
-  }
-  const [oldest] = store.list(events, namespace).toSorted(byLastSeen).slice(0, -eventsKept);
-  if (oldest !== undefined) store.remove(events, namespace, oldest.metadata.name);
-  store.create(events, {
-    apiVersion: 'v1',
-    kind: 'Event',
-    metadata: { name: `${name}.${randomSuffix()}${randomSuffix()}`, namespace },
-    involvedObject: { kind: about.kind, name, namespace, uid },
-    type: event.type,
-    reason: event.reason,
-    message: event.message,
-    count: 1,
-    firstTimestamp: now,
-    lastTimestamp: now,
-    source: { component: event.from },
-  });
-};
 
 /** Replacing pods, scheduling, and noticing dead nodes: what the real control plane does, in three small loops. */
 export const createControllers = (options: ControllerOptions): Controllers => {
@@ -125,113 +59,6 @@ const collectOrphans = (store: Store, nowMs: number): void => {
   }
 };
 
-/** Marks a pod for its node to end gracefully; one that no node runs goes at once. */
-const terminate = (store: Store, pod: PodObject, nowMs: number): void => {
-  const { namespace = '', name } = pod.metadata;
-  if (pod.spec.nodeName === undefined) {
-    store.remove(pods, namespace, name);
-    return;
-  }
-  const graceSeconds = pod.spec.terminationGracePeriodSeconds ?? 30;
-  const deletionTimestamp = timestamp(nowMs + graceSeconds * 1000);
-  store.update(pods, namespace, name, (current) => ({
-    ...current,
-    metadata: { ...current.metadata, deletionTimestamp, deletionGracePeriodSeconds: graceSeconds },
-  }));
-};
-
-/**
- * A node that stops renewing its lease is NotReady after the grace period, and so are its pods; after the eviction time
- * its pods are deleted, and stay Terminating until the node can be asked. As in the real one, a lease's age is counted
- * from when its last change was *seen*, never from the node's own clock.
- */
-const nodeLifecycle = ({ store, times, monotonicMs, nowMs, log }: ControllerOptions): (() => void) => {
-  const seen = new Map<string, { readonly revision: string; readonly atMs: number }>();
-  const lostAtMs = new Map<string, number>();
-
-  const setReady = (node: NodeObject, condition: Omit<Condition, 'lastTransitionTime'>): void => {
-    const now = timestamp(nowMs());
-    store.update(nodes, '', node.metadata.name, (current) => ({
-      ...current,
-      spec: {
-        ...current.spec,
-        taints: [
-          ...(current.spec.taints ?? []).filter(({ key }) => key !== unreachableTaint),
-          ...(condition.status === 'True' ? [] : [{ key: unreachableTaint, effect: 'NoExecute', timeAdded: now }]),
-        ],
-      },
-      status: { ...current.status, conditions: withCondition(current.status.conditions, condition, now) },
-    }));
-  };
-
-  const lose = (node: NodeObject): void => {
-    const { name } = node.metadata;
-    log(`node ${name} stopped renewing its lease: NotReady`);
-    lostAtMs.set(name, monotonicMs());
-    const message = 'Kubelet stopped posting node status.';
-    setReady(node, { type: 'Ready', status: 'Unknown', reason: 'NodeStatusUnknown', message });
-    recordEvent(store, nowMs(), node, {
-      type: 'Normal',
-      reason: 'NodeNotReady',
-      message: `Node ${name} status is now: NodeNotReady`,
-      from: 'node-controller',
-    });
-    const now = timestamp(nowMs());
-    for (const pod of store.list(pods, '').filter((one) => one.spec.nodeName === name && isReady(one))) {
-      store.update(pods, pod.metadata.namespace ?? '', pod.metadata.name, (current) => ({
-        ...current,
-        status: {
-          ...current.status,
-          conditions: withCondition(
-            current.status.conditions,
-            { type: 'Ready', status: 'False', reason: 'NodeNotReady' },
-            now,
-          ),
-        },
-      }));
-    }
-  };
-
-  const evict = (name: string): void => {
-    for (const pod of store.list(pods, '').filter((one) => one.spec.nodeName === name && isActive(one))) {
-      const message = `Marking for deletion Pod ${pod.metadata.namespace}/${pod.metadata.name}`;
-      recordEvent(store, nowMs(), pod, {
-        type: 'Normal',
-        reason: 'TaintManagerEviction',
-        message,
-        from: 'taint-eviction-controller',
-      });
-      terminate(store, pod, nowMs());
-    }
-  };
-
-  return () => {
-    for (const node of store.list(nodes, '')) {
-      const { name } = node.metadata;
-      const revision = store.get(leases, nodeLeaseNamespace, name)?.metadata.resourceVersion ?? '';
-      const before = seen.get(name);
-      if (before === undefined || before.revision !== revision) {
-        seen.set(name, { revision, atMs: monotonicMs() });
-        lostAtMs.delete(name);
-        // The node's own word that it is ready again takes the taint away.
-      } else if (isReady(node) && monotonicMs() - before.atMs > times.nodeGracePeriodMs) {
-        lose(node);
-      }
-      const lost = lostAtMs.get(name);
-      if (lost !== undefined && monotonicMs() - lost > times.evictionAfterMs) evict(name);
-      const tainted = (node.spec.taints ?? []).some(({ key }) => key === unreachableTaint);
-      if (isReady(node) && tainted) {
-        setReady(node, {
-          type: 'Ready',
-          status: 'True',
-          reason: 'KubeletReady',
-          message: 'kubelet is posting ready status',
-        });
-      }
-    }
-  };
-};
-
 /** Binds pods to nodes: what the selector demands; of those the preferred zone while its node can take pods. */
 const scheduler = ({ store, nowMs, monotonicMs, times }: ControllerOptions): (() => void) => {
   const complained = new Set<string>();
@@ -251,7 +78,7 @@ const scheduler = ({ store, nowMs, monotonicMs, times }: ControllerOptions): (()
     if (preferred.length > 0) return leastLoaded(preferred);
     // At the start the home zone's node is about to register: its pods are not strewn over the others meanwhile.
     const waitedMs = monotonicMs() - (firstSeenMs.get(pod.metadata.uid) ?? monotonicMs());
-    if (home !== undefined && homeNodes.length === 0 && waitedMs < times.nodeGracePeriodMs) return undefined;
+    if (home !== undefined && homeNodes.length === 0 && waitedMs < times.startupGraceMs) return undefined;
     return leastLoaded(candidates);
   };
 
@@ -269,7 +96,7 @@ const scheduler = ({ store, nowMs, monotonicMs, times }: ControllerOptions): (()
       const node = choose(pod);
       if (node === undefined) {
         const waitedMs = monotonicMs() - (firstSeenMs.get(uid) ?? 0);
-        if (complained.has(uid) || waitedMs < times.nodeGracePeriodMs) continue;
+        if (complained.has(uid) || waitedMs < times.startupGraceMs) continue;
         complained.add(uid);
         const message = `0/${store.list(nodes, '').length} nodes are available`;
         recordEvent(store, nowMs(), pod, {

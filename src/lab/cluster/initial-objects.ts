@@ -55,7 +55,7 @@ const podSpec = (layout: LabLayout, workload: Workload, zone: string, container:
   };
 };
 
-/** What a region starts with: a deployment `<workload>-<zone>` for each workload its environment gives a zone pods of. */
+/** What a region starts with: a deployment `<workload>-<zone>` for each workload that the environment gives a zone. */
 export const initialDeployments = (layout: LabLayout, region: Region): readonly Draft<DeploymentObject>[] =>
   region.zones.flatMap((zone) =>
     workloads.flatMap((workload): Draft<DeploymentObject>[] => {

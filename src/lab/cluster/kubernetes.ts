@@ -13,6 +13,8 @@ import { deployments, namespaces, nodes, pods } from './resources.ts';
 import { createApiServer } from './server.ts';
 import { createStore, type Store } from './store.ts';
 
+/** Real: dozens of processes start at once, on whatever machine this is. */
+const startupGraceMs = 30_000;
 const logTimeoutMs = 5000;
 const logBytesMax = 16 * 1024 * 1024;
 
@@ -94,6 +96,7 @@ const startRegion = async (
     times: {
       nodeGracePeriodMs: scaled(layout, kubernetes.nodeGracePeriod),
       evictionAfterMs: scaled(layout, kubernetes.evictionAfter),
+      startupGraceMs,
       returnEveryMs: scaled(layout, kubernetes.leaseRenewal),
     },
     monotonicMs: systemClock.monotonicMs,

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { systemClock } from '../../core/clock.ts';
 import type { Component, ComponentContext } from '../component.ts';
-import { type LabLayout, regionOfZone, scaled, scaledTimeout, zonePlace } from '../layout.ts';
+import { regionOfZone, scaled, scaledTimeout, zonePlace } from '../layout.ts';
 import { layoutFileOf, mainModule } from '../process.ts';
 import { type ClusterClient, ClusterClientError, createClusterClient, follow } from './client.ts';
 import type { ContainerHost } from './container.ts';
@@ -13,11 +13,17 @@ import { startKubeletServer } from './kubelet-server.ts';
 import { nodeLeaseNamespace, type PodObject, regionLabel, timestamp, zoneLabel } from './objects.ts';
 import { type PodWorker, startPod } from './pod-worker.ts';
 import { watchProcessStates } from './process-truth.ts';
+import { createTurns } from './turns.ts';
 
 /** Real milliseconds. Work takes what it takes; these are far above it, and are only met when a link is cut. */
 const requestTimeoutMs = 2000;
 const retryMs = 50;
 const silentMs = 25_000;
+const renewalsInFlightMax = 4;
+const statusEveryBeats = 5;
+/** Processes of one node that start at the same time: more would only take the processor from those that run. */
+const startsAtOnceMax = 2;
+const startTurnMaxMs = 3000;
 /** Beyond this, events are dropped rather than kept in memory while the API cannot be reached. */
 const eventsPendingMax = 64;
 
@@ -72,6 +78,7 @@ const hostOf = (context: ComponentContext, zone: string, region: string, client:
     newContainerId: () => randomBytes(16).toString('hex'),
     truth: context.truth,
     event: createEventPoster(client, nodeNameOf(zone), signal),
+    startTurn: createTurns(startsAtOnceMax, startTurnMaxMs, systemClock),
     onHostProcess: () => undefined,
   };
 };
@@ -107,48 +114,56 @@ const register = async (
   }
 };
 
-/** Renews the node's lease for ever, and says that the node is well after every silence and now and then. */
-const keepLease = async (
+/**
+ * Renews the node's lease for ever, on a fixed rhythm that does not wait for answers, so that a slow one costs no beat;
+ * and says that the node is well after every silence and now and then.
+ */
+const keepLease = (
   client: ClusterClient,
-  layout: LabLayout,
   node: string,
   status: () => Record<string, unknown>,
-  { signal, log }: ComponentContext,
-): Promise<void> => {
+  { layout, signal, log }: ComponentContext,
+): void => {
   const { leaseRenewal, nodeGracePeriod } = layout.settings.kubernetes;
   const collection = `/apis/coordination.k8s.io/v1/namespaces/${nodeLeaseNamespace}/leases`;
-  const periodMs = scaled(layout, leaseRenewal);
-  const timeoutMs = Math.max(scaledTimeout(layout, leaseRenewal), periodMs);
-  const statusEvery = 5;
+  const durationSeconds = Math.max(1, Math.round(nodeGracePeriod / 1000));
+  const timeoutMs = requestTimeoutMs;
   let exists = false;
-  let failing = false;
-  for (let renewals = 0; !signal.aborted; ) {
-    const startedMs = systemClock.monotonicMs();
-    try {
-      const spec = leaseSpec(node, systemClock.nowMs(), Math.max(1, Math.round(nodeGracePeriod / 1000)));
-      if (exists) {
-        await client.request('PATCH', `${collection}/${node}`, { body: { spec }, timeoutMs, signal });
-      } else {
-        const body = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name: node }, spec };
-        await client.request('POST', collection, { body, timeoutMs, signal });
-        exists = true;
-      }
-      if (renewals % statusEvery === 0) {
-        const url = `/api/v1/nodes/${node}/status`;
-        await client.request('PATCH', url, { body: { status: status() }, timeoutMs, signal });
-      }
-      renewals += 1;
-      failing = false;
-    } catch (error) {
-      if (error instanceof ClusterClientError && error.status === 409) exists = true;
-      else if (error instanceof ClusterClientError && error.status === 404) exists = false;
-      if (!failing) log(`the lease could not be renewed: ${error instanceof Error ? error.message : String(error)}`);
-      failing = true;
-      renewals = 0;
+  let failing = true;
+  let inFlight = 0;
+  let beats = 0;
+
+  const renew = async (): Promise<void> => {
+    const spec = leaseSpec(node, systemClock.nowMs(), durationSeconds);
+    if (exists) {
+      await client.request('PATCH', `${collection}/${node}`, { body: { spec }, timeoutMs, signal });
+    } else {
+      const body = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name: node }, spec };
+      await client.request('POST', collection, { body, timeoutMs, signal });
+      exists = true;
     }
-    const restMs = periodMs - (systemClock.monotonicMs() - startedMs);
-    await systemClock.sleep(Math.max(restMs, retryMs), signal).catch(() => undefined);
-  }
+    if (!failing && beats % statusEveryBeats !== 0) return;
+    failing = false;
+    await client.request('PATCH', `/api/v1/nodes/${node}/status`, { body: { status: status() }, timeoutMs, signal });
+  };
+
+  const beat = (): void => {
+    beats += 1;
+    if (inFlight >= renewalsInFlightMax) return;
+    inFlight += 1;
+    renew()
+      .catch((error: unknown) => {
+        if (error instanceof ClusterClientError) exists = error.status === 409 || (exists && error.status !== 404);
+        if (!failing && !signal.aborted) log(`the lease could not be renewed: ${String(error)}`);
+        failing = true;
+      })
+      .finally(() => {
+        inFlight -= 1;
+      });
+  };
+  const ticker = setInterval(beat, scaled(layout, leaseRenewal));
+  signal.addEventListener('abort', () => clearInterval(ticker), { once: true });
+  beat();
 };
 
 const nodeStatus = (kubeletPort: number): (() => Record<string, unknown>) => {
@@ -262,7 +277,7 @@ export const component: Component = {
     const kubeletPort = await startKubeletServer({ token: layout.token, logFolder: host.logFolder, signal });
     const status = nodeStatus(kubeletPort);
     await register(client, { node, zone, region }, status, signal);
-    keepLease(client, layout, node, status, context).catch((error: unknown) => context.log(`bug: ${String(error)}`));
+    keepLease(client, node, status, context);
     const runner = runPods(context, host, client, node);
     context.onStop?.(() => runner.stop());
     return { port: kubeletPort };
