@@ -8,7 +8,7 @@ const instantMs = z.number();
 const json = z.json();
 
 /** What a run's journal may hold; the run is this list, and every report and every recovery is computed from it. */
-const bodySchema = z.discriminatedUnion('type', [
+export const bodySchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('run.started'),
     runId: z.string(),

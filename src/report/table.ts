@@ -59,9 +59,8 @@ const columnWidths = (rows: readonly (readonly string[])[], width: number): read
   const needed = headings.map((heading, index) =>
     Math.max(widthOf(heading), ...rows.map((row) => widthOf(row[index] ?? ''))),
   );
-  const gaps = 2 * (headings.length - 1);
   const widths = [...needed];
-  const total = (): number => widths.reduce((sum, one) => sum + one, gaps);
+  const total = (): number => widthOfRow(widths);
   for (const [index, least] of [
     [1, 12],
     [2, 16],
@@ -94,11 +93,24 @@ const lineOf = (
   );
 };
 
+const widthOfRow = (widths: readonly number[]): number =>
+  widths.reduce((sum, one) => sum + one, 2 * (widths.length - 1));
+
+/** Rows one under the other, for a terminal too narrow for columns. */
+const listed = (row: readonly string[], width: number): readonly string[] => {
+  const [id = '', bound = '', observed = '', verdict = '', where = ''] = row;
+  const text = `${id}: ${verdict}, ${observed} (${bound})${where === '' ? '' : ` at ${where}`}`;
+  return wrapped(text, width - 2).map((line, index) => (index === 0 ? line : `  ${line}`));
+};
+
 /** Lines under the table: what a number alone does not say. */
 const remarksOf = (report: Report, width: number): readonly string[] => {
   const loud = report.targets.filter(({ verdict }) => verdict !== 'PASS');
   const reasons = loud.map((target) => `${target.id}: ${target.reason}`);
-  const scale = report.run.timeScale === 1 ? [] : [`Times are documented time (${scaleText(report.run.timeScale)}).`];
+  const scale =
+    report.run.timeScale === 1 || report.targets.length === 0
+      ? []
+      : [`Times are documented time (${scaleText(report.run.timeScale)}).`];
   const tripped = report.instrument.checks.filter((check) => check.tripped);
   const where = (location: string | null): string => (location === null ? '' : ` (${location})`);
   const trips = tripped.map(({ name, location }) => `${name}${where(location)}`);
@@ -133,16 +145,15 @@ export const renderTable = (report: Report, { width, color }: TableOptions): str
   const rows = rowsOf(report);
   const widths = columnWidths(rows, room);
   const bold = (text: string): string => (color ? styleText('bold', text, { validateStream: false }) : text);
-  const table =
-    rows.length === 0
-      ? []
-      : [
-          ...lineOf(headings, widths, bold),
-          ...rows.flatMap((row) =>
-            lineOf(row, widths, (text, column) => (column === 3 ? colored(text, row[3] ?? '', color) : text)),
-          ),
-          '',
-        ];
+  const paintOf = (row: readonly string[]) => (text: string, column: number) =>
+    column === 3 ? colored(text, row[3] ?? '', color) : text;
+  const inColumns = () => [
+    ...lineOf(headings, widths, bold),
+    ...rows.flatMap((row) => lineOf(row, widths, paintOf(row))),
+    '',
+  ];
+  const inList = () => [...rows.flatMap((row) => listed(row, room)), ''];
+  const table = rows.length === 0 ? [] : widthOfRow(widths) > room ? inList() : inColumns();
   const verdict = `${colored(report.verdict, report.verdict, color)}: ${report.reason}`;
   const lines = [
     bold(`${report.run.name} on ${report.run.environment}`),
