@@ -72,8 +72,8 @@ const durationMinutesMax = 12 * 60;
 export const isoDuration = (documentedMs: number): string =>
   `PT${Math.min(durationMinutesMax, Math.max(1, Math.ceil(documentedMs / 60_000)))}M`;
 
-/** Documented seconds between two looks at an experiment, in real time within sensible bounds. */
-const lookEveryMs = ({ timeScale }: FaultContext): number => Math.min(2000, Math.max(20, 2000 / timeScale));
+/** Half a documented second between two looks at an experiment: well below the request rate that FIS throttles. */
+const lookEveryMs = ({ timeScale }: FaultContext): number => Math.max(10, 500 / timeScale);
 
 const refused = (message: string, hint: string): BlackstartError => new BlackstartError('PLAN_REFUSED', message, hint);
 const failed = (message: string, hint: string): BlackstartError => new BlackstartError('INJECT_FAILED', message, hint);

@@ -94,7 +94,9 @@ export const createDataPlane = (
     apply,
     async reconcile(signal) {
       let isFailing = false;
-      while (!signal.aborted) {
+      const pause = (): Promise<unknown> => systemClock.sleep(reconcileEveryMs, signal).catch(() => undefined);
+      // The links come up at the same time as we do.
+      for (await pause(); !signal.aborted; await pause()) {
         await apply().then(
           () => {
             isFailing = false;
@@ -104,7 +106,6 @@ export const createDataPlane = (
             isFailing = true;
           },
         );
-        await systemClock.sleep(reconcileEveryMs, signal).catch(() => undefined);
       }
     },
   };

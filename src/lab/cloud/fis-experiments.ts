@@ -65,8 +65,8 @@ export interface EngineContext {
 }
 
 /** Real: AWS takes seconds over these two; here they are just long enough to be seen. */
-const pendingMs = 15;
-const initiatingMs = 15;
+const pendingMs = 10;
+const initiatingMs = 10;
 
 const terminal: ReadonlySet<ExperimentStatus> = new Set(['completed', 'stopped', 'failed', 'cancelled']);
 export const isTerminal = (experiment: Experiment): boolean => terminal.has(experiment.state.status);
