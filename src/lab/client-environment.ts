@@ -42,7 +42,7 @@ const serviceUrl = (layout: LabLayout): string => {
 };
 
 /**
- * Environment variables under which programs nobody here wrote (kubectl, aws, psql, an OpenAI SDK) work against the lab.
+ * Environment variables under which programs nobody here wrote (kubectl, aws, psql, an OpenAI SDK) work on the lab.
  * Throws UNREACHABLE when it is not up.
  */
 export const labEnv = async (name: string): Promise<Readonly<Record<string, string>>> => {

@@ -4,7 +4,10 @@ import type { LabLayout } from './layout.ts';
 export interface Truth {
   /** Machine-wide monotonic milliseconds, taken right at the act. */
   readonly atMs: number;
-  /** `link.rule-added`, `link.rule-removed`, `process.started`, `process.exited`, `process.signalled`, `database.promoted`, `dns.answer-changed`, `health.changed`, `balancer.target-changed`… */
+  /**
+   * `link.rule-added`, `link.rule-removed`, `process.started`, `process.exited`, `process.signalled`,
+   * `database.promoted`, `dns.answer-changed`, `health.changed`, `balancer.target-changed`…
+   */
   readonly event: string;
   readonly subject: string;
   readonly [detail: string]: unknown;

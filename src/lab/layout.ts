@@ -9,7 +9,10 @@ export type Place = `zone/${string}` | `region/${string}` | `client/${string}` |
 
 /** A destination with a fixed port. Pods have none: they are reached through an egress (HTTP CONNECT). */
 export interface Endpoint {
-  /** `balancer/<zone>`, `postgres/<zone>`, `wal/<zone>`, `vector/<region>`, `objects/<region>`, `kubernetes/<region>`, `cache/<index>`. */
+  /**
+   * `balancer/<zone>`, `postgres/<zone>`, `wal/<zone>`, `vector/<region>`, `objects/<region>`, `kubernetes/<region>`,
+   * `cache/<index>`.
+   */
   readonly id: string;
   readonly place: Place;
   /** Loopback port the component itself listens on. Nobody but the links connects to it. */

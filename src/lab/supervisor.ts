@@ -22,7 +22,7 @@ import { markUsed, usedMark } from './used.ts';
 
 /**
  * The main module of a lab's parent process: `supervisor.ts <stateDir> <dataFolders as JSON>`. It says how far it is on
- * standard output, one JSON line each (`SupervisorLine`). Until it reads `detach` it ends, and takes everything with it,
+ * standard output, one JSON line each (`SupervisorLine`). Until it reads `detach` it ends, and takes all with it,
  * when its standard input ends; after that it lives until it is told to stop or nobody uses the lab any more.
  */
 export type SupervisorLine =

@@ -185,8 +185,8 @@ describe('a lab comes and goes', () => {
   });
 
   it('ends by itself when nobody uses it, and not before', async () => {
-    const { layout } = (await labUp({ environment: smallEnvironment('idle', '3s'), signal })).state;
-    for (let round = 0; round < 5; round += 1) {
+    const { layout } = (await labUp({ environment: smallEnvironment('idle', '7s'), signal })).state;
+    for (let round = 0; round < 10; round += 1) {
       await systemClock.sleep(1000);
       expect((await labStatus('idle')).phase).toBe('up');
     }

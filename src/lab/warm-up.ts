@@ -8,8 +8,7 @@ import { components } from './components.ts';
 export const component: Component = {
   kind: 'warm-up',
   start: async () => {
-    const others = Object.entries(components).filter(([kind]) => kind !== 'warm-up');
-    const loaded = await Promise.allSettled(others.map(([, load]) => load()));
+    const loaded = await Promise.all(Object.values(components).map((load) => load()));
     return { components: loaded.length };
   },
 };

@@ -59,8 +59,8 @@ const sameEffect = (one: Effect, other: Effect): boolean =>
   one.bytesPerSecond === other.bytesPerSecond;
 
 /**
- * A TCP connection across a link: accepted at once, connected to its endpoint as soon as nothing holds it up, then bytes
- * in both directions, each under its own effect. A half-close, a reset and a refused connection travel like bytes: in
+ * A TCP connection across a link: accepted at once, connected to its endpoint as soon as nothing holds it up, then
+ * bytes in both directions, each under its own effect. A half-close, a reset and a refused connection travel like bytes: in
  * order, delayed and held with them.
  */
 export const openConnection = (options: ConnectionOptions): Connection => {
