@@ -181,4 +181,6 @@ export const main = async (argv: readonly string[]): Promise<void> => {
     },
   };
   process.exitCode = await runCli(argv.slice(2), cli, packageVersion());
+  // Everything is done and written: a connection that an error left open must not keep the command from ending.
+  process.stdout.write('', () => process.exit());
 };

@@ -15,9 +15,8 @@ const noteEveryMs = 10_000;
 
 const observeUrls = async (cli: Cli, urls: readonly string[], options: Options): Promise<number> => {
   const { formatDuration } = await import('../core/duration.ts');
-  const { newRunId, reportsFolder } = await import('../experiments/run-folder.ts');
+  const { makeRunFolder, newRunId, reportsFolder } = await import('../experiments/run-folder.ts');
   const { observe, streamsOfUrls } = await import('../probes/observe.ts');
-  const path = await import('node:path');
   const { durationOption } = await import('./durations.ts');
   const { concludeObservation } = await import('./reporting.ts');
   const { drawSeed } = await import('./run.ts');
@@ -32,7 +31,7 @@ const observeUrls = async (cli: Cli, urls: readonly string[], options: Options):
   });
   const forMs = options.for === undefined ? null : durationOption('--for', options.for);
   const runId = newRunId(cli.clock, 'observe');
-  const folder = path.join(reportsFolder(), runId);
+  const folder = await makeRunFolder(reportsFolder(), runId);
   const until = forMs === null ? 'until Ctrl-C' : `for ${formatDuration(forMs)}`;
   cli.terminal.note(`observing ${counted(urls.length, 'URL')} ${until}; every sample goes to ${folder}`);
   let notedMs = 0;
@@ -54,7 +53,7 @@ const observeUrls = async (cli: Cli, urls: readonly string[], options: Options):
     },
     onNote: (text) => cli.terminal.note(text),
   });
-  return await concludeObservation(cli, record, folder, options.format);
+  return await concludeObservation(cli, record, folder, { format: options.format, hasEnd: forMs !== null });
 };
 
 export const defineObserve: Define = (program, perform) => {

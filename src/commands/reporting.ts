@@ -50,10 +50,12 @@ export const concludeObservation = async (
   cli: Cli,
   record: RunRecord,
   folder: string,
-  format: Format,
+  { format, hasEnd }: { readonly format: Format; readonly hasEnd: boolean },
 ): Promise<number> => {
   const { report } = await makeReport(folder);
   printReports(cli.terminal, [{ report, folder }], format);
+  // Without an end given beforehand, Ctrl-C is how an observation ends.
+  if (record.ended.reason === 'aborted' && hasEnd) return exitCodes.aborted;
   if (record.ended.reason === 'failed') return exitCodes.inconclusive;
   return report.instrument.trusted ? exitCodes.pass : exitCodes.inconclusive;
 };

@@ -3,7 +3,15 @@ import { type Cli, counted, type Define, environmentOption, examples, type Forma
 interface Checked {
   readonly file: string;
   readonly kind: string | null;
-  readonly problems: readonly { readonly line: number; readonly column: number; readonly text: string }[];
+  readonly problems: readonly Place[];
+  /** Allowed, and worth knowing. */
+  readonly notes: readonly Place[];
+}
+
+interface Place {
+  readonly line: number;
+  readonly column: number;
+  readonly text: string;
 }
 
 /** Every file given, or all that there are. */
@@ -31,27 +39,29 @@ const filesToCheck = async (given: readonly string[]): Promise<readonly string[]
 /** Checks files without a network. The platform is loaded once, and only when a file needs it. */
 const checker = async (environmentName: string): Promise<(file: string) => Promise<Checked>> => {
   const documents = await import('./documents.ts');
+  const { environmentFindings } = await import('../core/environment-rules.ts');
   const { BadFileError, kindOfSource, parseSource, readText } = await import('../core/load.ts');
   let platform: ReturnType<typeof documents.loadPlatform> | undefined;
-  const check = async (file: string): Promise<string> => {
+  const check = async (file: string): Promise<Pick<Checked, 'kind' | 'notes'>> => {
     const shown = documents.shown(file);
     const text = await readText(shown);
     const parsed = parseSource(text, shown);
     if (!parsed.ok) throw new BadFileError(parsed.problems);
     const kind = kindOfSource(parsed.source, documents.kinds);
     if (!kind.ok) throw new BadFileError(kind.problems);
-    if (kind.value === 'Environment') documents.parseEnvironment(text, shown);
+    let findings: readonly import('../core/schema-words.ts').SchemaProblem[] = [];
+    if (kind.value === 'Environment') findings = environmentFindings(documents.parseEnvironment(text, shown));
     else if (kind.value === 'Targets') documents.parseTargets(text, shown);
     else {
       platform ??= documents.loadPlatform(environmentName);
       documents.parseScenario(text, shown, await platform);
     }
-    return kind.value;
+    return { kind: kind.value, notes: findings.map(parsed.source.problemAt) };
   };
   return async (file) => {
     const shown = documents.shown(file);
     try {
-      return { file: shown, kind: await check(file), problems: [] };
+      return { file: shown, ...(await check(file)), problems: [] };
     } catch (error) {
       if (!(error instanceof BadFileError)) throw error;
       const problems = error.problems.map(({ file: where, line, column, text }) => ({
@@ -59,7 +69,7 @@ const checker = async (environmentName: string): Promise<(file: string) => Promi
         column,
         text: where === shown ? text : `${where}:${line}:${column}: ${text}`,
       }));
-      return { file: shown, kind: null, problems };
+      return { file: shown, kind: null, problems, notes: [] };
     }
   };
 };
@@ -78,7 +88,8 @@ const validate = async (
   if (options.format === 'json') {
     cli.terminal.out(JSON.stringify({ valid: problems === 0, files: checked }, null, 2));
   } else {
-    for (const { file, problems: found } of checked) {
+    for (const { file, problems: found, notes } of checked) {
+      for (const { line, column, text } of notes) cli.terminal.note(`${file}:${line}:${column}: note: ${text}`);
       for (const { line, column, text } of found) cli.terminal.out(`${file}:${line}:${column}: ${text}`);
     }
     if (problems === 0) cli.terminal.out(`${counted(checked.length, 'file')}, no problem`);
