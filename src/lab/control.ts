@@ -1,6 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
-import http from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { LabLayout } from './layout.ts';
+import { http } from './node-http.ts';
 import { markUsed } from './used.ts';
 
 /** A refusal a control API gives to its caller: HTTP status, a code to branch on, and a message for people. */
@@ -36,7 +37,7 @@ const bodyBytesMax = 1024 * 1024;
 /** Says that a call comes from inside the lab, so that it does not count as somebody using the lab. */
 const internalHeader = 'x-lab-internal';
 
-const readBody = async (request: http.IncomingMessage): Promise<unknown> => {
+const readBody = async (request: IncomingMessage): Promise<unknown> => {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request) {
@@ -52,7 +53,7 @@ const readBody = async (request: http.IncomingMessage): Promise<unknown> => {
   }
 };
 
-const isAuthorized = (request: http.IncomingMessage, token: string): boolean => {
+const isAuthorized = (request: IncomingMessage, token: string): boolean => {
   const given = Buffer.from(request.headers.authorization ?? '');
   const wanted = Buffer.from(`Bearer ${token}`);
   return given.length === wanted.length && timingSafeEqual(given, wanted);
@@ -83,7 +84,7 @@ const compile = ({ route, answer }: ControlRoute): CompiledRoute => {
 const answerOf = async (
   routes: readonly CompiledRoute[],
   layout: LabLayout,
-  request: http.IncomingMessage,
+  request: IncomingMessage,
 ): Promise<unknown> => {
   if (!isAuthorized(request, layout.token)) {
     throw new ControlError(401, 'Unauthorized', 'send the lab token as "Authorization: Bearer …"');
@@ -98,7 +99,7 @@ const answerOf = async (
   throw new ControlError(404, 'NotFound', `there is no ${request.method} ${url.pathname}`);
 };
 
-const send = (response: http.ServerResponse, status: number, value: unknown): void => {
+const send = (response: ServerResponse, status: number, value: unknown): void => {
   const text = JSON.stringify(value ?? {});
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
   response.end(text);

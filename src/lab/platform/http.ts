@@ -1,9 +1,10 @@
-import http from 'node:http';
+import type { Agent, IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { messageOf } from '../../core/errors.ts';
 import type { ComponentContext } from '../component.ts';
 import type { LabLayout, Place } from '../layout.ts';
 import { scaledTimeout } from '../layout.ts';
+import { http } from '../node-http.ts';
 
 /**
  * The plain HTTP that the lab's services speak: a server, bounded calls over the links, and a relay that never turns a
@@ -91,7 +92,7 @@ const tunnel = (
 export const podHost = (zone: string): string => `${zone}.zone.lab`;
 
 /** A keep-alive agent whose connections go to pods through the egress of `place`; `connectMs` bounds each tunnel. */
-export const egressAgent = (layout: LabLayout, place: Place, connectMs: number): http.Agent => {
+export const egressAgent = (layout: LabLayout, place: Place, connectMs: number): Agent => {
   const port = layout.egress[place];
   if (port === undefined) throw new Error(`${place} has no egress`);
   const agent = new http.Agent({ keepAlive: true, maxTotalSockets: egressSocketsMax, maxFreeSockets: 32 });
@@ -107,18 +108,18 @@ export const egressAgent = (layout: LabLayout, place: Place, connectMs: number):
 };
 
 /** A keep-alive agent for services with a fixed port (vector store). */
-export const linkAgent = (): http.Agent => new http.Agent({ keepAlive: true, maxTotalSockets: 64, maxFreeSockets: 8 });
+export const linkAgent = (): Agent => new http.Agent({ keepAlive: true, maxTotalSockets: 64, maxFreeSockets: 8 });
 
 export interface CallOptions {
-  readonly agent: http.Agent;
+  readonly agent: Agent;
   readonly host: string;
   readonly port: number;
   readonly method: string;
   readonly path: string;
-  readonly headers?: http.OutgoingHttpHeaders;
+  readonly headers?: OutgoingHttpHeaders;
   readonly body?: Buffer | string;
   /** The rest of a body that is too long to keep: sent after `body`; such a call cannot be repeated. */
-  readonly rest?: http.IncomingMessage;
+  readonly rest?: IncomingMessage;
   /** Real milliseconds until the head of the response. */
   readonly headMs: number;
   readonly signal?: AbortSignal;
@@ -128,7 +129,7 @@ const failureOf = (error: unknown, what: string): CallError =>
   error instanceof CallError ? error : new CallError('connection', `${what}: ${messageOf(error)}`);
 
 /** Resolves with the head of the response; its body is the caller's to read, bound and finish. Throws `CallError`. */
-export const call = (options: CallOptions): Promise<http.IncomingMessage> => {
+export const call = (options: CallOptions): Promise<IncomingMessage> => {
   const { agent, host, port, method, path, signal, body, rest } = options;
   const what = `${method} ${host}:${port}${path}`;
   if (signal?.aborted) return Promise.reject(new CallError('aborted', `${what}: given up`));
@@ -136,7 +137,7 @@ export const call = (options: CallOptions): Promise<http.IncomingMessage> => {
     const headers = { ...options.headers };
     if (body !== undefined && rest === undefined) headers['content-length'] = Buffer.byteLength(body);
     const request = http.request({ agent, host, port, method, path, headers });
-    let response: http.IncomingMessage | undefined;
+    let response: IncomingMessage | undefined;
     const late = alarm(options.headMs, () =>
       request.destroy(new CallError('timeout', `${what}: no answer within ${Math.round(options.headMs)} ms`)),
     );
@@ -159,7 +160,7 @@ export const call = (options: CallOptions): Promise<http.IncomingMessage> => {
     request.once('close', () => {
       late.clear();
       signal?.removeEventListener('abort', onAbort);
-      reject(new CallError('connection', `${what}: closed without an answer`));
+      if (response === undefined) reject(new CallError('connection', `${what}: closed without an answer`));
     });
     if (body !== undefined) request.write(body);
     if (rest === undefined) request.end();
@@ -184,8 +185,8 @@ export interface Relayed {
  * so that a cut stream is seen as cut.
  */
 export const relay = (
-  from: http.IncomingMessage,
-  to: http.ServerResponse,
+  from: IncomingMessage,
+  to: ServerResponse,
   limits: { readonly firstMs: number; readonly idleMs: number },
   onFirst: () => void,
 ): Promise<Relayed> =>
@@ -207,6 +208,21 @@ export const relay = (
       from.resume();
       quiet.again();
     };
+    let gathering = false;
+    /**
+     * What arrives in one turn of the event loop leaves in one write: head, last token and end are often together. The
+     * socket is corked, not the response: a corked response sends its end before what it holds.
+     */
+    const gather = (): void => {
+      const { socket } = to;
+      if (gathering || socket === null) return;
+      gathering = true;
+      socket.cork();
+      setImmediate(() => {
+        gathering = false;
+        socket.uncork();
+      });
+    };
     quiet = alarm(limits.firstMs, () => settle('idle'));
     if (to.destroyed) {
       settle('client-gone');
@@ -220,6 +236,7 @@ export const relay = (
         onFirst();
       } else quiet.again();
       bytes += chunk.length;
+      gather();
       if (!to.write(chunk)) from.pause();
     });
     from.once('end', () => settle(from.complete ? 'complete' : 'broken'));
@@ -230,7 +247,7 @@ export const relay = (
   });
 
 /** The whole body of a response, of at most `bytesMax`, within `timeoutMs`. Throws `CallError`. */
-export const readAll = (from: http.IncomingMessage, timeoutMs: number, bytesMax = 4 * 1024 * 1024): Promise<Buffer> =>
+export const readAll = (from: IncomingMessage, timeoutMs: number, bytesMax = 4 * 1024 * 1024): Promise<Buffer> =>
   new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -240,7 +257,7 @@ export const readAll = (from: http.IncomingMessage, timeoutMs: number, bytesMax 
     });
     const broken = (): void => {
       late.clear();
-      reject(new CallError('connection', 'the body was cut'));
+      if (!from.readableEnded) reject(new CallError('connection', 'the body was cut'));
     };
     from.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
@@ -249,8 +266,7 @@ export const readAll = (from: http.IncomingMessage, timeoutMs: number, bytesMax 
     });
     from.once('end', () => {
       late.clear();
-      if (from.complete) resolve(Buffer.concat(chunks));
-      else broken();
+      resolve(Buffer.concat(chunks));
     });
     from.once('error', broken);
     from.once('close', broken);
@@ -259,7 +275,7 @@ export const readAll = (from: http.IncomingMessage, timeoutMs: number, bytesMax 
 /** A small call whose whole answer matters: status and text. Throws `CallError`. */
 export const fetchText = async (
   options: CallOptions,
-): Promise<{ readonly status: number; readonly text: string; readonly headers: http.IncomingHttpHeaders }> => {
+): Promise<{ readonly status: number; readonly text: string; readonly headers: IncomingHttpHeaders }> => {
   const response = await call(options);
   const body = await readAll(response, options.headMs);
   return { status: response.statusCode ?? 0, text: body.toString('utf8'), headers: response.headers };
@@ -270,9 +286,9 @@ export class HttpError extends Error {
   readonly status: number;
   readonly type: string;
   readonly code: string;
-  readonly headers: http.OutgoingHttpHeaders;
+  readonly headers: OutgoingHttpHeaders;
 
-  constructor(status: number, type: string, code: string, message: string, headers: http.OutgoingHttpHeaders = {}) {
+  constructor(status: number, type: string, code: string, message: string, headers: OutgoingHttpHeaders = {}) {
     super(message);
     this.name = 'HttpError';
     this.status = status;
@@ -283,10 +299,10 @@ export class HttpError extends Error {
 }
 
 export const sendJson = (
-  response: http.ServerResponse,
+  response: ServerResponse,
   status: number,
   value: unknown,
-  headers: http.OutgoingHttpHeaders = {},
+  headers: OutgoingHttpHeaders = {},
 ): void => {
   const text = JSON.stringify(value);
   response.writeHead(status, {
@@ -297,25 +313,21 @@ export const sendJson = (
   response.end(text);
 };
 
-export const sendError = (
-  response: http.ServerResponse,
-  error: HttpError,
-  headers: http.OutgoingHttpHeaders = {},
-): void => {
+export const sendError = (response: ServerResponse, error: HttpError, headers: OutgoingHttpHeaders = {}): void => {
   const { message, type, code } = error;
   sendJson(response, error.status, { error: { message, type, param: null, code } }, { ...error.headers, ...headers });
 };
 
-export type Handler = (request: http.IncomingMessage, response: http.ServerResponse) => Promise<void> | void;
+export type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
 
 /** The request's path without its query. */
-export const pathOf = (request: http.IncomingMessage): string => {
+export const pathOf = (request: IncomingMessage): string => {
   const url = request.url ?? '/';
   const end = url.indexOf('?');
   return end < 0 ? url : url.slice(0, end);
 };
 
-const answerFailure = (context: ComponentContext, response: http.ServerResponse, error: unknown): void => {
+const answerFailure = (context: ComponentContext, response: ServerResponse, error: unknown): void => {
   if (response.headersSent || response.destroyed) {
     response.destroy();
   } else if (error instanceof HttpError) {
@@ -337,7 +349,7 @@ export const serve = (
   port: number,
   handle: Handler,
 ): Promise<{ readonly port: number; readonly closed: Promise<void> }> => {
-  const answer = async (request: http.IncomingMessage, response: http.ServerResponse): Promise<void> => {
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     try {
       if (context.signal.aborted) response.shouldKeepAlive = false;
       await handle(request, response);
@@ -366,7 +378,7 @@ export const serve = (
 };
 
 /** The body of a request, of at most `bytesMax`. Throws `HttpError` 413; a client that goes away rejects too. */
-export const readBody = (request: http.IncomingMessage, bytesMax: number): Promise<Buffer> =>
+export const readBody = (request: IncomingMessage, bytesMax: number): Promise<Buffer> =>
   new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -383,7 +395,7 @@ export const readBody = (request: http.IncomingMessage, bytesMax: number): Promi
   });
 
 /** Aborts when the client goes away before its answer is complete. */
-export const clientController = (response: http.ServerResponse): AbortController => {
+export const clientController = (response: ServerResponse): AbortController => {
   const controller = new AbortController();
   response.once('close', () => {
     if (!response.writableFinished) controller.abort(new CallError('aborted', 'the client is gone'));

@@ -166,14 +166,15 @@ const stream = async (
     else response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
     const delta = index === 0 ? { role: 'assistant', content: token } : { content: token };
     let text = chunkOf(answer, { choices: [{ index: 0, delta, finish_reason: null }] });
-    if (index === answer.tokens.length - 1) {
+    const isLast = index === answer.tokens.length - 1;
+    if (isLast) {
       text += chunkOf(answer, { choices: [{ index: 0, delta: {}, finish_reason: answer.finish }] });
       if (chat.includeUsage) text += chunkOf(answer, { choices: [], usage: answer.usage });
       text += 'data: [DONE]\n\n';
     }
-    response.write(text);
+    if (isLast) response.end(text);
+    else response.write(text);
   }
-  response.end();
 };
 
 const whole = (answer: Answer): Record<string, unknown> => ({

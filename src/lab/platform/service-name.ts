@@ -20,6 +20,8 @@ export interface Locator {
 
 const tryMs = 300;
 const tries = 2;
+/** DNS counts whole seconds, and a scaled TTL may round to 0: that must not become a query for every chat. */
+const keepMsMin = 150;
 
 interface SrvAnswer extends Located {
   readonly ttlMs: number;
@@ -70,7 +72,7 @@ export const createLocator = (layout: LabLayout, place: Place, name: string): Lo
     for (let attempt = 1; ; attempt += 1) {
       try {
         const found = srvOf(await ask(resolver, name), name);
-        known = { located: found, untilMs: systemClock.monotonicMs() + found.ttlMs };
+        known = { located: found, untilMs: systemClock.monotonicMs() + Math.max(keepMsMin, found.ttlMs) };
         return found;
       } catch (error) {
         if (attempt >= tries) throw error;
