@@ -109,8 +109,13 @@ describe('a run is void', () => {
   });
 
   it('when the baseline did not hold', () => {
-    const report = analyse(record({}, (atMs) => (within(atMs, 10_000, 12_000) ? bad('503', atMs) : well(atMs))));
+    const report = analyse(record({}, (atMs) => (within(atMs, 30_000, 32_000) ? bad('503', atMs) : well(atMs))));
     expect(report).toMatchObject({ verdict: 'VOID', baseline: { holds: false } });
+  });
+
+  it('not for an outage long before, when the steady state held since', () => {
+    const script: Script = (atMs) => (within(atMs, -58_000, -56_000) ? bad('503', atMs) : down(40_100, 42_100)(atMs));
+    expect(analyse(record({}, script)).verdict).toBe('PASS');
   });
 
   it('when a clock was stepped', () => {
@@ -174,6 +179,7 @@ describe('contradictions', () => {
         targets: [
           targetOf('outage', { id: 'a', maxMs: 60_000, also }),
           targetOf('outage', { id: 'b', maxMs: 60_000, contradictions: ['An hour is not an hour.'] }),
+          targetOf('dns-removal', { id: 'c', maxMs: 60_000 }),
         ],
       }),
     );

@@ -1,9 +1,9 @@
 import { type Report, reportSchemaVersion } from '../report/model.ts';
-import { type BaselineRow, judgeBaseline } from './baseline.ts';
+import { type BaselineCounts, type BaselineRow, createBaselineCounter, judgeBaseline } from './baseline.ts';
 import { defaultLimits, type Limits, type Window } from './binomial.ts';
 import { contradictionsOf } from './contradictions.ts';
 import { decompose } from './decomposition.ts';
-import { bad, type Evidence, evidenceOf, good, slow, unknown } from './evidence.ts';
+import { bad, type Evidence, evidenceOf, good, unknown } from './evidence.ts';
 import { breakingFaults, type FaultWindow, faultWindowOf, regionByZone } from './fault-window.ts';
 import { measures } from './measures/index.ts';
 import type { Context, Measured } from './measures/measure.ts';
@@ -11,7 +11,6 @@ import type { RunRecord, RunVerdict, Target } from './record.ts';
 import { reportOf } from './report-of.ts';
 import { clockStepped, selfChecks } from './self-checks.ts';
 import { analyseEvidence, type StreamAnalysis, separatingWindow } from './stream.ts';
-import { createTracker } from './tracker.ts';
 import { type Judged, judge, runVerdict, weaken } from './verdict.ts';
 
 /** Window of streams whose baseline fixes none: they are reported, and no target is judged by them. */
@@ -30,20 +29,16 @@ const baselineEndMs = (record: RunRecord): number | undefined => {
   return calls.length === 0 ? undefined : Math.min(...calls);
 };
 
-const baselineCounts = ({ stream, samples, kinds }: Evidence, endMs: number) => {
-  const tracker = createTracker(plainWindow);
-  const counts = { probes: 0, bad: 0, late: 0 };
+const baselineCounts = ({ stream, samples, kinds }: Evidence, endMs: number): BaselineCounts => {
+  const counter = createBaselineCounter();
   for (let index = 0; index < samples.length; index += 1) {
     const sample = samples[index];
     if (sample === undefined || sample.sentMs > endMs) break;
     const kind = kinds[index] ?? unknown;
     if (kind === unknown || sample.endedMs > endMs) continue;
-    counts.probes += 1;
-    if (kind === bad) counts.bad += 1;
-    if (kind === slow) counts.late += 1;
-    tracker.push(index, kind === good, kind === bad);
+    counter.push(kind === good ? 'good' : kind === bad ? 'bad' : 'slow');
   }
-  return { stream, ...counts, outage: tracker.outages().length > 0 };
+  return { stream, ...counter.counts() };
 };
 
 const baselineOf = (record: RunRecord, evidences: readonly Evidence[]): readonly BaselineRow[] => {
@@ -113,8 +108,13 @@ const judgeAll = (context: Context, fault: FaultWindow | undefined, isVoid: stri
 };
 
 /** A check breaks nothing: it passes when the steady state held. */
-const checkVerdict = (baseline: readonly BaselineRow[]): { readonly verdict: RunVerdict; readonly reason: string } => {
+const checkVerdict = (
+  baseline: readonly BaselineRow[],
+  streams: readonly StreamAnalysis[],
+): { readonly verdict: RunVerdict; readonly reason: string } => {
   const required = baseline.filter((row) => row.stream.required);
+  const down = streams.find(({ stream, outages }) => stream.required && outages.length > 0);
+  if (down !== undefined) return { verdict: 'FAIL', reason: `${down.stream.stream} was down during the check` };
   const failed = required.find((row) => row.failed !== undefined);
   if (failed !== undefined) return { verdict: 'FAIL', reason: `${failed.stream.stream}: ${failed.failed}` };
   const missing = required.find((row) => row.missing !== undefined);
@@ -153,6 +153,6 @@ export const analyse = (record: RunRecord): Report => {
     checks,
     decomposition: fault === undefined ? [] : decompose(context, fault),
     contradictions: contradictionsOf(record),
-    ...(isCheck ? checkVerdict(baseline) : runVerdict(judged, isVoid)),
+    ...(isCheck ? checkVerdict(baseline, streams) : runVerdict(judged, isVoid)),
   });
 };

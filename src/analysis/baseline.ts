@@ -1,16 +1,45 @@
 import type { Stream } from '../probes/sample.ts';
 import { type Limits, lowerShare, toleratedCount, upperShare, type Window, windowFor } from './binomial.ts';
+import { createTracker } from './tracker.ts';
 
-/** What a stream showed before anything was injected. */
+/** What a stream showed before anything was injected, since it was last down. */
 export interface BaselineCounts {
   readonly stream: Stream;
   /** Evidence probes. */
   readonly probes: number;
   readonly bad: number;
   readonly late: number;
-  /** An outage opened during the baseline. */
-  readonly outage: boolean;
+  /** An outage is open. */
+  readonly down: boolean;
 }
+
+/** Window by which an outage of the baseline itself is closed; what counts afterwards is the window that is to be fixed. */
+const closingWindow: Window = { probes: 40, toleratedBad: 2, toleratedLate: 2 };
+
+/** Counts the evidence of one stream. An outage begins the baseline anew: what must hold is the state right before t0. */
+export const createBaselineCounter = () => {
+  const tracker = createTracker(closingWindow);
+  let pushed = 0;
+  let counts = { probes: 0, bad: 0, late: 0, down: false };
+  return {
+    push(outcome: 'good' | 'slow' | 'bad'): void {
+      tracker.push(pushed, outcome === 'good', outcome === 'bad');
+      pushed += 1;
+      if (tracker.isDown()) {
+        counts = { probes: 0, bad: 0, late: 0, down: true };
+        return;
+      }
+      counts.down = false;
+      counts.probes += 1;
+      if (outcome === 'bad') counts.bad += 1;
+      if (outcome === 'slow') counts.late += 1;
+    },
+    counts: (): Readonly<typeof counts> => counts,
+  };
+};
+
+/** Fewest probes by which a stream may be called surely too bad; before, a few strays would decide. */
+const failingLeast = 628;
 
 export interface BaselineRow extends BaselineCounts {
   readonly window: Window | undefined;
@@ -30,8 +59,7 @@ const straysMax = 2;
 
 const failureOf = (row: BaselineCounts, limits: Limits): string | undefined => {
   const { probes, bad, late } = row;
-  if (row.outage) return 'an outage opened during the baseline';
-  if (probes === 0) return undefined;
+  if (probes < failingLeast) return undefined;
   if (bad > straysMax && lowerShare(bad, probes) >= limits.errorsMax) {
     return `${bad} of ${probes} probes were bad: surely more than ${percent(limits.errorsMax)}`;
   }
@@ -42,6 +70,7 @@ const failureOf = (row: BaselineCounts, limits: Limits): string | undefined => {
 };
 
 const missingOf = (row: BaselineCounts, window: Window | undefined, limits: Limits): string | undefined => {
+  if (row.down) return 'it is down';
   if (window === undefined) return `${row.probes} probes so far prove too little to fix a confirmation window`;
   if (row.probes < window.probes) return `${row.probes} of the ${window.probes} probes of its window`;
   const enough =
@@ -91,7 +120,7 @@ export const baselineNeedsMs = (streams: readonly Stream[], limits: Limits, disc
       probes: Math.floor(forMs / stream.everyMs),
       bad: 0,
       late: 0,
-      outage: false,
+      down: false,
     }));
     return judgeBaseline(counts, limits, discount).every((row) => row.missing === undefined);
   };

@@ -1,5 +1,5 @@
 import type { Blind, Sample, Stream } from '../probes/sample.ts';
-import { type BaselineRow, baselineNeedsMs, judgeBaseline } from './baseline.ts';
+import { type BaselineRow, baselineNeedsMs, createBaselineCounter, judgeBaseline } from './baseline.ts';
 import { defaultLimits, type Limits, type Window } from './binomial.ts';
 import { createTracker, type Tracker } from './tracker.ts';
 
@@ -18,9 +18,7 @@ interface Followed {
   readonly sentMs: number[];
   /** 0 good, 1 slow, 2 bad. */
   readonly outcomes: number[];
-  bad: number;
-  late: number;
-  readonly opening: Tracker;
+  readonly baseline: ReturnType<typeof createBaselineCounter>;
 }
 
 interface Since {
@@ -57,10 +55,7 @@ export const createConfirmation = (
 } => {
   const required = streams.filter((stream) => stream.required);
   const followed = new Map<string, Followed>(
-    required.map((stream) => [
-      stream.stream,
-      { stream, sentMs: [], outcomes: [], bad: 0, late: 0, opening: createTracker(anyWindow) },
-    ]),
+    required.map((stream) => [stream.stream, { stream, sentMs: [], outcomes: [], baseline: createBaselineCounter() }]),
   );
   const since = new Map<string, Since>();
   const blindness = new Map<string, Blind[]>();
@@ -69,10 +64,7 @@ export const createConfirmation = (
 
   const baseline = (): readonly BaselineRow[] =>
     judgeBaseline(
-      [...followed.values()].map(({ stream, sentMs, bad, late, opening }) => {
-        const outage = opening.outages().length > 0;
-        return { stream, probes: sentMs.length, bad, late, outage };
-      }),
+      [...followed.values()].map((one) => ({ stream: one.stream, ...one.baseline.counts() })),
       limits,
       baselineDiscount,
     );
@@ -103,10 +95,7 @@ export const createConfirmation = (
       const outcome = sample.outcome === 'good' ? 0 : sample.outcome === 'slow' ? 1 : 2;
       one.sentMs.push(sample.sentMs);
       one.outcomes.push(outcome);
-      if (!counting) return;
-      if (outcome === 1) one.late += 1;
-      if (outcome === 2) one.bad += 1;
-      one.opening.push(one.sentMs.length - 1, outcome === 0, outcome === 2);
+      if (counting) one.baseline.push(sample.outcome);
     },
     addBlind(blind) {
       const known = blindness.get(blind.location) ?? [];

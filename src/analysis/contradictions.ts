@@ -13,7 +13,8 @@ const conflictOf = (target: Target): readonly string[] => {
 };
 
 /** Preferred regions that are in no region list, by client location. */
-const ghostRegions = ({ places }: RunRecord): readonly string[] => {
+const ghostRegions = ({ places, targets }: RunRecord): readonly string[] => {
+  if (!targets.some(({ measure }) => measure === 'route' || measure === 'dns-removal')) return [];
   const known = new Set(places?.regions.map(({ name }) => name));
   return (places?.clients ?? []).flatMap(({ name, prefers }) =>
     prefers

@@ -39,6 +39,8 @@ export interface Tracker {
   /** One evidence probe, in send order. `up`: it says the service is up; `bad`: it is an error, not only late. */
   push(position: number, up: boolean, bad: boolean): void;
   progress(): Progress;
+  /** An outage is open and nothing has been up since. */
+  isDown(): boolean;
   /** Closed outages and the one that is open, in order. */
   outages(): readonly RawOutage[];
 }
@@ -215,6 +217,7 @@ export const createTracker = (window: Window, startsUnconfirmed = false): Tracke
       if (candidate === 0) return { state: 'down', probes: 0 };
       return { state: 'confirming', probes: ordinal - candidate + 1 };
     },
+    isDown: () => open !== undefined && candidate === 0,
     outages: () => (open === undefined ? closed : [...closed, open]),
   };
 };

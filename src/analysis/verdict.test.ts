@@ -54,7 +54,7 @@ describe('a bracket against a bound', () => {
   it('names the scale, or says that none will do', () => {
     const bracket = bracketOf(3900, 3800, 4100);
     const row = judge(targetOf('outage', { maxMs: 120_000 }), { kind: 'duration', bracket }, 30);
-    expect(row.reason).toContain('--time-scale 15 or less would resolve it');
+    expect(row.reason).toContain('--time-scale 14 or less would resolve it');
     const hopeless: Measured = { kind: 'duration', bracket: bracketOf(4000, 3800, 4100) };
     expect(judge(targetOf('outage', { maxMs: 120_000 }), hopeless, 30).reason).toContain('no time scale resolves it');
   });

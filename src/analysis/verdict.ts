@@ -41,7 +41,8 @@ export const resolvingScale = (real: Bracket, timeScale: number, maxMs: number):
   const roomMs = Math.abs(maxMs - estimateMs);
   const errorMs = estimateMs <= maxMs ? real.maxMs - real.estimateMs : real.estimateMs - real.minMs;
   if (!Number.isFinite(errorMs) || errorMs <= 0) return undefined;
-  const scale = Math.floor((roomMs / errorMs) * 10) / 10;
+  // Strictly below the ratio: a bracket that only touches the bound is not resolved.
+  const scale = (Math.ceil((roomMs / errorMs) * 10) - 1) / 10;
   return scale >= 1 && scale < timeScale ? scale : undefined;
 };
 
