@@ -35,6 +35,8 @@ export interface Instance {
   standbyStreams: boolean;
   /** The standby's files are those of a former primary or of nothing: it may not start before it is rebuilt. */
   standbyStale: boolean;
+  /** How far its writer's log reached when it was last looked at. */
+  positionBytes: number;
   /** The one change that is under way. */
   operation: { readonly name: string; readonly abort: AbortController; readonly done: Promise<void> } | undefined;
   /** Upkeep of the standby or of the stream, which an operation waits for. */
@@ -91,6 +93,7 @@ export const createInstances = (
         synchronised: false,
         standbyStreams: false,
         standbyStale: false,
+        positionBytes: 0,
         operation: undefined,
         upkeep: undefined,
         published: false,

@@ -1,7 +1,7 @@
 import { systemClock } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
 import { callControl } from '../control.ts';
-import { scaled, scaledTimeout } from '../layout.ts';
+import { scaled, scaledTimeout, zonePlace } from '../layout.ts';
 import { type Instance, instanceOf, observerOf, rootOf, type Service, standbyOf } from './instance.ts';
 import { type PostgresNode, streamTimeoutMs, synchronousSetting, upstreamSetting } from './node.ts';
 import type { Row } from './session.ts';
@@ -46,10 +46,12 @@ export const lookAt = async (service: Service, instance: Instance, timeoutMs: nu
   const atMs = systemClock.monotonicMs();
   const [row = {}] = await service.session(observerOf(instance), instance.writer).query(lookSql, timeoutMs);
   const timeline = typeof row['timeline'] === 'number' ? row['timeline'] : undefined;
+  const positionBytes = Number(row['position'] ?? 0);
+  instance.positionBytes = positionBytes;
   return {
     atMs,
     inRecovery: row['recovery'] === true,
-    positionBytes: Number(row['position'] ?? 0),
+    positionBytes,
     streams: streamsOf(row),
     receiving: timeline !== undefined,
     timeline,
@@ -67,6 +69,8 @@ export interface MonitorState {
   /** Timeline the replica last received. */
   timeline: number | undefined;
   notReceivingSinceMs: number | undefined;
+  /** Since when the replica has been behind its source without moving. */
+  stuckSinceMs: number | undefined;
 }
 
 export const newMonitorState = (): MonitorState => ({
@@ -77,6 +81,7 @@ export const newMonitorState = (): MonitorState => ({
   confirmBytes: undefined,
   timeline: undefined,
   notReceivingSinceMs: undefined,
+  stuckSinceMs: undefined,
 });
 
 /** After telling a server to wait for its standby, connections that have not heard of it may still not wait. */
@@ -152,7 +157,7 @@ const followSource = async (service: Service, instance: Instance, source: Instan
   const { layout } = service.context;
   const session = service.session(observerOf(instance), instance.writer);
   const timeoutMs = scaledTimeout(layout, layout.settings.database.checkTimeout);
-  const setting = upstreamSetting(layout, instance.writer.zone, wanted);
+  const setting = upstreamSetting(layout, instance.writer.dataDir, instance.writer.zone, wanted);
   await session.query(`ALTER SYSTEM SET primary_conninfo = ${setting}`, timeoutMs);
   await session.query('SELECT pg_reload_conf()', timeoutMs);
   instance.upstream = wanted;
@@ -160,9 +165,36 @@ const followSource = async (service: Service, instance: Instance, source: Instan
   return false;
 };
 
+/** The source answers from where the replica is: then a stream that does not come is not the fault of the network. */
+const sourceAnswers = async (service: Service, instance: Instance, source: Instance): Promise<boolean> => {
+  try {
+    await service
+      .session(zonePlace(instance.writer.zone), source.writer)
+      .query('SELECT 1', streamTimeoutMs(service.context.layout));
+    return true;
+  } catch (error) {
+    service.context.log(`${instance.id} does not reach ${source.id}: ${messageOf(error)}`);
+    return false;
+  }
+};
+
+/** A replica may be silent for this many of its stream's time-outs before it is given up. */
+const silencesMax = 3;
+
+const isLost = async (service: Service, instance: Instance, state: MonitorState, look: Look): Promise<boolean> => {
+  const silenceMs = streamTimeoutMs(service.context.layout);
+  const silentMs = look.atMs - (state.notReceivingSinceMs ?? look.atMs);
+  if (silentMs >= silenceMs) {
+    state.notReceivingSinceMs = look.atMs;
+    const { writer } = rootOf(service, instance);
+    if (await hasDiverged(writer.dataDir, state.timeline, look.positionBytes)) return true;
+  }
+  return look.atMs - (state.stuckSinceMs ?? look.atMs) >= silencesMax * silenceMs;
+};
+
 /**
- * Keeps a replica streaming: points it at its source's writer, and says `rebuild` when it has received what the new
- * writer never had, which no stream can mend.
+ * Keeps a replica streaming: points it at its source's writer, and says `rebuild` when no stream can mend it, because
+ * it has received what the new writer never had, or needs a part of the log that nobody has any more.
  */
 export const keepFollowing = async (
   service: Service,
@@ -170,19 +202,25 @@ export const keepFollowing = async (
   state: MonitorState,
   look: Look,
 ): Promise<'follows' | 'rebuild'> => {
+  const before = state.previous;
+  state.previous = look;
   if (instance.source === undefined || !look.inRecovery) return 'follows';
   const source = instanceOf(service, instance.source);
   const standby = standbyOf(instance);
-  instance.standbyStreams = look.streams.some(({ zone, state }) => zone === standby?.zone && state === 'streaming');
+  instance.standbyStreams = look.streams.some(({ zone, state: now }) => zone === standby?.zone && now === 'streaming');
   state.timeline = look.timeline ?? state.timeline;
   if (look.receiving) state.notReceivingSinceMs = undefined;
   else state.notReceivingSinceMs ??= look.atMs;
-  if (source.status !== 'available' || !(await followSource(service, instance, source))) return 'follows';
-  const silentMs = look.atMs - (state.notReceivingSinceMs ?? look.atMs);
-  if (silentMs < streamTimeoutMs(service.context.layout)) return 'follows';
-  state.notReceivingSinceMs = look.atMs;
-  const root = rootOf(service, instance);
-  return (await hasDiverged(root.writer.dataDir, state.timeline, look.positionBytes)) ? 'rebuild' : 'follows';
+  const moves = before === undefined || look.positionBytes > before.positionBytes;
+  if (moves || look.positionBytes >= source.positionBytes) state.stuckSinceMs = undefined;
+  else state.stuckSinceMs ??= look.atMs;
+  if (source.status !== 'available' || !(await followSource(service, instance, source))) {
+    state.stuckSinceMs = undefined;
+    return 'follows';
+  }
+  if (!(await isLost(service, instance, state, look))) return 'follows';
+  state.stuckSinceMs = undefined;
+  return (await sourceAnswers(service, instance, source)) ? 'rebuild' : 'follows';
 };
 
 const publishTimeoutMs = 2000;

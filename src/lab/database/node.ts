@@ -45,19 +45,23 @@ const worstLagMs = (layout: LabLayout): number => Math.max(0, ...layout.walDelay
 /** A stream over a slow link is not a broken one: the sender waits for an answer to its question for two ways. */
 export const streamTimeoutMs = (layout: LabLayout): number => Math.round(3000 + 4 * worstLagMs(layout));
 
-const connectionString = (layout: LabLayout, zone: string, upstream: string): string =>
+/** Holds the password of the streams: PostgreSQL writes a changed connection string into its log. */
+const passwordFile = (root: string): string => path.join(root, 'stream-password');
+
+const connectionString = (layout: LabLayout, root: string, zone: string, upstream: string): string =>
   [
     'host=127.0.0.1',
     `port=${forwardPort(layout, zonePlace(zone), `wal/${upstream}`)}`,
     `user=${adminUser}`,
-    `password=${layout.token}`,
+    `passfile='${passwordFile(root)}'`,
     `application_name=${zone}`,
     `connect_timeout=${Math.ceil(3 + (6 * worstLagMs(layout)) / 1000)}`,
     'sslmode=disable gssencmode=disable',
   ].join(' ');
 
-export const upstreamSetting = (layout: LabLayout, zone: string, upstream: string): string =>
-  quoted(connectionString(layout, zone, upstream));
+/** The value of `primary_conninfo` for a server whose folder this is. */
+export const upstreamSetting = (layout: LabLayout, dataDir: string, zone: string, upstream: string): string =>
+  quoted(connectionString(layout, path.dirname(dataDir), zone, upstream));
 
 export const synchronousSetting = (zone: string | undefined): string =>
   quoted(zone === undefined ? '' : `FIRST 1 ("${zone}")`);
@@ -139,8 +143,13 @@ const programTimeoutMs = 60_000;
 export const initialise = async (layout: LabLayout, installation: Installation, dataDir: string): Promise<void> => {
   const { owner, root, initdb, postgres } = installation;
   const secret = path.join(root, 'initial-password');
-  await writeFile(secret, `${layout.token}\n`, { mode: 0o600 });
-  if (owner !== undefined) await chown(secret, owner.uid, owner.gid);
+  for (const [file, text] of [
+    [secret, layout.token],
+    [passwordFile(root), `127.0.0.1:*:*:${adminUser}:${layout.token}`],
+  ] as const) {
+    await writeFile(file, `${text}\n`, { mode: 0o600 });
+    if (owner !== undefined) await chown(file, owner.uid, owner.gid);
+  }
   const settings = Object.entries(commonSettings(layout)).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const flags = ['-A', 'scram-sha-256', '--no-sync', '--no-instructions', '--locale=C', '--encoding=UTF8'];
   const account = ['-U', adminUser, `--pwfile=${secret}`, '--wal-segsize=1'];
@@ -250,7 +259,7 @@ const writeRole = async (files: Files, { upstream, synchronous }: Role): Promise
   if (upstream === undefined) {
     await rm(path.join(dataDir, 'standby.signal'), { force: true });
   } else {
-    settings.push(`primary_conninfo = ${upstreamSetting(layout, zone, upstream)}`);
+    settings.push(`primary_conninfo = ${upstreamSetting(layout, dataDir, zone, upstream)}`);
     await writeOwned(files, 'standby.signal', '');
   }
   await writeOwned(files, 'postgresql.auto.conf', `${settings.join('\n')}\n`);
@@ -258,7 +267,19 @@ const writeRole = async (files: Files, { upstream, synchronous }: Role): Promise
 
 const backupTimeoutMs = 60_000;
 
-/** PostgreSQL's low-level backup: mark the start, copy the files as they change, mark the end, keep the label. */
+const copyInto = async ({ installation }: Files, from: string, names: readonly string[], to: string): Promise<void> => {
+  await runAs(installation.owner, 'cp', ['-Rp', ...names.map((name) => path.join(from, name)), to], {
+    cwd: installation.root,
+    timeoutMs: backupTimeoutMs,
+    // A file that went away while the server worked is in the log that is replayed afterwards.
+    tolerate: /No such file or directory/,
+  });
+};
+
+/**
+ * PostgreSQL's low-level backup: mark the start, copy the files as they change, mark the end, keep the label. Then the
+ * log, all of it: replicas that lag behind may have to be served from here one day.
+ */
 const copyRunning = async (files: Files, primary: PostgresNode): Promise<void> => {
   const { layout, installation, dataDir } = files;
   const session = openSession(layout, regionPlace(files.region), primary.id);
@@ -267,15 +288,13 @@ const copyRunning = async (files: Files, primary: PostgresNode): Promise<void> =
     await emptyFolder(dataDir);
     await ownFolder(dataDir, installation.owner);
     const names = (await readdir(primary.dataDir)).filter((name) => !notCopied.has(name));
-    await runAs(installation.owner, 'cp', ['-Rp', ...names.map((name) => path.join(primary.dataDir, name)), dataDir], {
-      cwd: installation.root,
-      timeoutMs: backupTimeoutMs,
-      // A file that went away while the server worked is in the log that is replayed afterwards.
-      tolerate: /No such file or directory/,
-    });
+    await copyInto(files, primary.dataDir, names, dataDir);
     for (const name of madeEmpty) await ownFolder(path.join(dataDir, name), installation.owner);
     const [row] = await session.query('SELECT labelfile FROM pg_backup_stop(false)', backupTimeoutMs);
     await writeOwned(files, 'backup_label', String(row?.['labelfile'] ?? ''));
+    const log = path.join(primary.dataDir, 'pg_wal');
+    const segments = (await readdir(log)).filter((name) => /^[0-9A-F]{8}([0-9A-F]{16}|\.history)$/.test(name));
+    await copyInto(files, log, segments, path.join(dataDir, 'pg_wal'));
   } finally {
     session.close();
   }
