@@ -143,7 +143,8 @@ const report = analyse(record);
 const seconds = Number(process.hrtime.bigint() - startNs) / 1e9;
 const moreMegabytes = (process.memoryUsage().rss - beforeBytes) / 1e6;
 print(
-  `${sampleCount} samples analysed in ${seconds.toFixed(2)} s, ${moreMegabytes.toFixed(0)} MB beside the samples: ${report.verdict}`,
+  `${sampleCount} samples analysed in ${seconds.toFixed(2)} s, ${moreMegabytes.toFixed(0)} MB beside the samples: ` +
+    report.verdict,
 );
 print(missed === 0 ? 'within bounds' : `OUT OF BOUNDS: ${missed} outages or brackets missed`);
 process.exitCode = missed === 0 ? 0 : 1;

@@ -13,10 +13,10 @@ export interface BaselineCounts {
   readonly down: boolean;
 }
 
-/** Window by which an outage of the baseline itself is closed; what counts afterwards is the window that is to be fixed. */
+/** Window by which an outage of the baseline itself is closed. */
 const closingWindow: Window = { probes: 40, toleratedBad: 2, toleratedLate: 2 };
 
-/** Counts the evidence of one stream. An outage begins the baseline anew: what must hold is the state right before t0. */
+/** Counts the evidence of one stream. An outage begins the baseline anew: what must hold is the state before t0. */
 export const createBaselineCounter = () => {
   const tracker = createTracker(closingWindow);
   let pushed = 0;
@@ -81,9 +81,9 @@ const missingOf = (row: BaselineCounts, window: Window | undefined, limits: Limi
 };
 
 /**
- * The baseline gate. Each stream's window has power for the upper bound of its journey's pooled rates. `discount` counts
- * only that share of the pooled probes, so that a look while the run goes on never finds a shorter window than the
- * analysis afterwards, which sets blind probes aside.
+ * The baseline gate. Each stream's window has power for the upper bound of its journey's pooled rates. `discount`
+ * counts only that share of the pooled probes, so that a look while the run goes on never finds a shorter window than
+ * the analysis afterwards, which sets blind probes aside.
  */
 export const judgeBaseline = (
   counts: readonly BaselineCounts[],

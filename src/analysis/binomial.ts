@@ -81,7 +81,7 @@ export const upperShare = (count: number, trials: number): number => {
 /** Clopper–Pearson: the smallest share at which `count` or more of `trials` is not yet rarer than 5 %. */
 export const lowerShare = (count: number, trials: number): number => 1 - upperShare(trials - count, trials);
 
-/** Most bad probes among `trials` whose upper bound still is at most `shareMax`; −1 when even none proves too little. */
+/** Most bad probes among `trials` whose upper bound is still at most `shareMax`; −1 when even none is too many. */
 export const toleratedCount = (trials: number, shareMax: number): number => {
   let low = -1;
   let high = trials;
@@ -133,8 +133,8 @@ const power = 0.95;
 const rateLeast = 0.001;
 
 /**
- * The least window in which a service with these rates is confirmed with probability ≥ 95 %; `undefined` when it is so
- * near the limits that no usable window has that power. Rates below 0.1 % count as 0.1 %.
+ * The least window in which a service with these rates is confirmed with probability ≥ 95 %; `undefined` when it is
+ * so near the limits that no usable window has that power. Rates below 0.1 % count as 0.1 %.
  */
 export const windowFor = (rates: Rates, limits: Limits): Window | undefined => {
   const bad = Math.max(rateLeast, rates.bad);

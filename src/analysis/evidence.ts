@@ -78,7 +78,7 @@ export const overlapMs = (intervals: readonly Interval[], fromMs: number, toMs: 
   return total;
 };
 
-/** Closed for ends, because an overdue timer fires exactly at the edge; half-open for sends: the first one sees again. */
+/** Closed for ends, as an overdue timer fires exactly at the edge; half-open for sends: the first one sees again. */
 const touchesBlind = (blind: readonly Interval[], sample: Sample): boolean => {
   const atSend = blind[indexAt(blind, sample.sentMs)];
   if (atSend !== undefined && sample.sentMs < atSend.toMs) return true;

@@ -1,7 +1,7 @@
 import type { Window } from './binomial.ts';
 import { bad, type Evidence, good, overlapMs, slow, unknown, wasSent } from './evidence.ts';
 import type { Bracket } from './record.ts';
-import { bracketOf, clamp, type Span } from './span.ts';
+import { bracketOf, type Span } from './span.ts';
 import { createTracker, openingRule, type RawEpisode, type RawOutage } from './tracker.ts';
 
 /**
@@ -85,7 +85,7 @@ const earliestSuccess = ({ samples, kinds }: Evidence, { last, after }: Range, r
   return earliest;
 };
 
-/** G: longest interval between consecutive successful completions within [send of the last good, end of the first good]. */
+/** G: longest interval between successful completions from the send of the last good to the end of the first good. */
 const longestSuccessGap = (evidence: Evidence, range: Range, rule: UpRule): number | undefined => {
   const { samples, kinds, stream } = evidence;
   const fromMs = sentAt(evidence, range.before);
@@ -110,8 +110,8 @@ const longestSuccessGap = (evidence: Evidence, range: Range, rule: UpRule): numb
 };
 
 /**
- * The two brackets of one stretch, by `docs/measurement.md`: the client's is exact by definition, the interruption's holds
- * because an operation proves something only somewhere between its send and its end.
+ * The two brackets of one stretch, by `docs/measurement.md`: the client's is exact by definition, the interruption's
+ * holds because an operation proves something only somewhere between its send and its end.
  */
 const lengthsOf = (evidence: Evidence, range: Range, rule: UpRule, hasFlaps: boolean): Lengths => {
   const beforeMs = sentAt(evidence, range.before);
@@ -347,5 +347,3 @@ export const detectionFloorMs = ({ stream }: Evidence): { readonly outageMs: num
   outageMs: openingRule.opens * stream.everyMs,
   freezeMs: stream.slowAfterMs + openingRule.opens * stream.everyMs,
 });
-
-export const clampTo = (value: number, span: Span): number => clamp(value, span.minMs, span.maxMs);

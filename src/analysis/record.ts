@@ -19,7 +19,7 @@ export interface RunRecord {
     readonly startedAt: string;
     readonly originMs: number;
     readonly versions: Readonly<Record<string, string>>;
-    /** `observe` measures outages that somebody else causes; `check` looks at the steady state alone. Default experiment. */
+    /** `observe` measures outages that somebody else causes, `check` the steady state alone. Default experiment. */
     readonly kind?: 'experiment' | 'drill' | 'check' | 'observe';
   };
   readonly streams: readonly Stream[];

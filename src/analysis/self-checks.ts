@@ -2,7 +2,7 @@ import type { InstrumentRecord } from '../probes/sample.ts';
 import { wasSent } from './evidence.ts';
 import { quantilesOf, type StreamAnalysis } from './stream.ts';
 
-/** One check of the instrument on itself. A check that trips never makes an outage; it says how far to trust the rest. */
+/** One check of the instrument on itself. It never makes an outage when it trips; it says how far to trust the rest. */
 export interface SelfCheck {
   readonly name: string;
   readonly location: string | null;

@@ -1,6 +1,6 @@
 import type { Blind, Sample, Stream } from '../probes/sample.ts';
 import type { Window } from './binomial.ts';
-import { bad, type Evidence, evidenceOf, good, slow, unknown, wasSent } from './evidence.ts';
+import { type Evidence, evidenceOf, good, slow, unknown, wasSent } from './evidence.ts';
 import {
   type Blip,
   blipsOf,
@@ -153,4 +153,3 @@ export const firstSentFrom = (samples: readonly Sample[], fromMs: number): numbe
 };
 
 export const isServed = (kind: number | undefined): boolean => kind === good || kind === slow;
-export const isBad = (kind: number | undefined): boolean => kind === bad;

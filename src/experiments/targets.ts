@@ -46,6 +46,7 @@ const boundProblems = (
   const needed = bound === 'none' ? undefined : keyOfBound[bound];
   const given = Object.values(keyOfBound).filter((key) => row[key] !== undefined);
   const where = `targets[${String(path[1])}]`;
+  const instead = needed === undefined ? '' : `; use ${needed}`;
   if (row.measure !== 'not-yet' && needed !== undefined && !given.includes(needed)) {
     return [{ path, at: 'value', text: `${where} needs "${needed}": the measure ${row.measure} is judged by it` }];
   }
@@ -53,7 +54,7 @@ const boundProblems = (
   return idle.map((key) => ({
     path: [...path, key],
     at: 'key' as const,
-    text: `${where}.${key} is not what the measure ${row.measure} is judged by${needed === undefined ? '' : `; use ${needed}`}`,
+    text: `${where}.${key} is not what the measure ${row.measure} is judged by${instead}`,
   }));
 };
 

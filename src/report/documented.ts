@@ -22,8 +22,8 @@ const clockNote =
   'wall-clock instant of one of them.';
 
 /**
- * The published JSON Schemas, by file name in `docs`: what a run's folder holds, so that anybody can compute every figure
- * again. Derived from the schemas that the program itself reads and writes with.
+ * The published JSON Schemas, by file name in `docs`: what a run's folder holds, so that anybody can compute every
+ * figure again. Derived from the schemas that the program itself reads and writes with.
  */
 export const documentedSchemas = (lines: LineSchemas): Readonly<Record<string, JsonSchema>> => ({
   'report.schema.json': jsonSchemaOf(

@@ -218,7 +218,7 @@ export const reportSchema = z
   .meta({
     title: 'blackstart report',
     description:
-      'What a run observed, against what is documented. Durations are real milliseconds and instants real milliseconds ' +
-      'since the start of the run, unless a field says otherwise.',
+      'What a run observed, against what is documented. Durations are real milliseconds and instants real ' +
+      'milliseconds since the start of the run, unless a field says otherwise.',
   });
 export type Report = z.output<typeof reportSchema>;

@@ -30,7 +30,7 @@ const reportOf = (changes: Parameters<typeof recordOf>[1] = {}): Report =>
 
 describe('the table', () => {
   it('shows documented, observed with its bracket, verdict and where, in documented time', () => {
-    const text = renderTable(reportOf(), { width: 120, color: false });
+    const text = renderTable(reportOf(), { width: 110, color: false });
     expect(text).toMatchInlineSnapshot(`
       "blackhole-zone on lab
 
@@ -39,13 +39,13 @@ describe('the table', () => {
       az.no-data-loss  as documented  -                              NOT MEASURED
 
       Times are documented time (time scale 30: one documented minute took 2.00 s).
-      az.disruption: 2 min [1 min 59 s, 2 min 2 s] straddles 2 min; no time scale resolves it, a finer probe spacing narrows
-        the bracket
+      az.disruption: 2 min [1 min 59 s, 2 min 2 s] straddles 2 min; no time scale resolves it, a finer probe
+        spacing narrows the bracket
       az.no-data-loss: needs the ledger
       The documentation: Two minutes are not enough.
 
-      INCONCLUSIVE: az.disruption: 2 min [1 min 59 s, 2 min 2 s] straddles 2 min; no time scale resolves it, a finer probe
-      spacing narrows the bracket
+      INCONCLUSIVE: az.disruption: 2 min [1 min 59 s, 2 min 2 s] straddles 2 min; no time scale resolves it, a finer
+      probe spacing narrows the bracket
       Nothing is certified by this run.
       "
     `);

@@ -1,8 +1,8 @@
 import type { Sample, Stream } from '../probes/sample.ts';
 
 /**
- * Probes of a service whose truth is known, in virtual time. Whether a request succeeds is decided when it arrives, half
- * a latency after it was sent; so what clients experience is known exactly, too.
+ * Probes of a service whose truth is known, in virtual time. Whether a request succeeds is decided when it arrives,
+ * half a latency after it was sent; so what clients experience is known exactly, too.
  */
 export type FailureKind = 'crash' | 'hang' | 'freeze' | 'error';
 

@@ -69,7 +69,7 @@ export const named = (name: string, probe: string, location: string, changes: Pa
 
 const startMs = -60_000;
 
-/** A record from -60 s to 150 s: baseline until 40 s, the fault until 90 s, the way home after it. Nothing broke yet. */
+/** A record from -60 s to 150 s: baseline until 40 s, the fault until 90 s, then the way home. */
 export const recordOf = (
   streams: readonly (readonly [Stream, Script])[],
   changes: Partial<Omit<RunRecord, 'run'>> & { readonly run?: Partial<RunRecord['run']> } = {},

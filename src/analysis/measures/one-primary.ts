@@ -13,7 +13,7 @@ interface Epoch {
   lastSentMs: number;
 }
 
-/** Acknowledged writes by the server, timeline and start that acknowledged them; ordered by timeline, then first ack. */
+/** Acknowledged writes by the server and timeline that acknowledged them; ordered by timeline, then first ack. */
 const epochsOf = (streams: readonly StreamAnalysis[]): readonly Epoch[] => {
   const epochs = new Map<string, Epoch>();
   for (const { evidence } of streams) {

@@ -36,7 +36,7 @@ const changesOf = (record: RunRecord): readonly Change[] =>
     }))
     .toSorted((a, b) => a.minMs - b.minMs);
 
-/** While a drill holds or returns traffic by weight, an answer need not follow the list: those stretches are left out. */
+/** While a drill holds or returns traffic by weight, an answer need not follow the list: that time is left out. */
 const steeredSpans = (record: RunRecord): readonly Span[] =>
   record.faults
     .filter(({ fault }) => fault === 'traffic.shift')
