@@ -1,5 +1,6 @@
-import { createSocket } from 'node:dgram';
-import { createServer, type Socket } from 'node:net';
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
 import dnsPacket, { type Answer } from 'dns-packet';
 
 /** A DNS server on loopback for tests. */
@@ -14,10 +15,27 @@ export interface TestDnsServer {
   close(): Promise<void>;
 }
 
+/** DNS has the same port on UDP and TCP; what is free on one may be taken on the other. */
+const bindBoth = async (): Promise<{ udp: UdpSocket; tcp: Server; port: number }> => {
+  for (;;) {
+    const tcp = createServer();
+    tcp.listen(0, '127.0.0.1');
+    await once(tcp, 'listening');
+    const address = tcp.address();
+    const port = typeof address === 'object' && address !== null ? address.port : 0;
+    const udp = createSocket('udp4');
+    const bound = once(udp, 'listening').then(
+      () => true,
+      () => false,
+    );
+    udp.bind(port, '127.0.0.1');
+    if (await bound) return { udp, tcp, port };
+    tcp.close();
+  }
+};
+
 export const startDnsServer = async (): Promise<TestDnsServer> => {
-  const udp = createSocket('udp4');
-  await new Promise<void>((resolve) => udp.bind(0, '127.0.0.1', resolve));
-  const { port } = udp.address();
+  const { udp, tcp, port } = await bindBoth();
   const sockets = new Set<Socket>();
 
   const answer = (message: Buffer, overTcp: boolean): Buffer => {
@@ -37,7 +55,7 @@ export const startDnsServer = async (): Promise<TestDnsServer> => {
     });
   };
 
-  const tcp = createServer((socket) => {
+  tcp.on('connection', (socket) => {
     sockets.add(socket);
     socket.on('error', () => socket.destroy());
     socket.on('data', (data) => {
@@ -47,8 +65,6 @@ export const startDnsServer = async (): Promise<TestDnsServer> => {
       socket.write(Buffer.concat([length, reply]));
     });
   });
-  await new Promise<void>((resolve) => tcp.listen(port, '127.0.0.1', resolve));
-
   const server: TestDnsServer = {
     address: `127.0.0.1:${port}`,
     records: new Map(),
