@@ -358,6 +358,10 @@ export const serve = (
     }
   };
   const server = http.createServer({ keepAliveTimeout: idleSocketMs, requestTimeout: 60_000 }, (request, response) => {
+    // While draining, a connection whose last answer is out is of no more use.
+    response.once('close', () => {
+      if (context.signal.aborted) setImmediate(() => server.closeIdleConnections());
+    });
     void answer(request, response);
   });
   const closed = new Promise<void>((resolve) => server.once('close', resolve));

@@ -103,6 +103,35 @@ describe('a chat request', () => {
 });
 
 describe('a model pod', () => {
+  it('ends what it began when asked to stop, and takes nothing new', async () => {
+    const environment = labEnvironment();
+    const { lab } = environment;
+    if (lab === undefined) throw new Error('the lab environment has a lab section');
+    const slow = { ...environment, lab: { ...lab, llm: { ...lab.llm, tokens: 20, tokenGap: 10 } } };
+    const { layout, remove } = await testLayout(slow);
+    const stop = new AbortController();
+    let drain = async (): Promise<void> => undefined;
+    const { port } = await component.start({
+      layout,
+      options: { initial: '1' },
+      signal: stop.signal,
+      log: () => undefined,
+      truth: () => undefined,
+      onStop: (work) => {
+        drain = work;
+      },
+    });
+    const url = `http://127.0.0.1:${port}/v1/chat/completions`;
+    const body = JSON.stringify({ stream: true, messages: [{ role: 'user', content: 'x' }] });
+    const response = await fetch(url, { method: 'POST', body });
+    stop.abort();
+    const drained = drain();
+    expect((await response.text()).trimEnd().endsWith('[DONE]')).toBe(true);
+    await drained;
+    await expect(fetch(url, { method: 'POST', body })).rejects.toThrow();
+    remove();
+  });
+
   it('is alive at once, ready when its model is loaded, and refuses chats before', async () => {
     const { layout, remove } = await testLayout(labEnvironment(), { timeScale: 300 });
     const stop = new AbortController();
