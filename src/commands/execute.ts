@@ -57,7 +57,7 @@ const nobodyToAsk: Ask = async (question) => {
   );
 };
 
-/** A prompt and a list that redraws itself cannot share the screen: with people in the drill, progress is plain lines. */
+/** A prompt and a list that redraws itself cannot share the screen: with people in it, progress is plain lines. */
 const drawingFor = (cli: Cli, { approve, format, phases }: Execution): Drawing =>
   cli.terminal.isInteractive && approve === 'auto' && format === 'text'
     ? terminalDrawing(cli.clock, phases)

@@ -154,7 +154,8 @@ const probeProblems = (
   const { everyMs, timeoutMs, slowAfterMs } = timesOf(use, probe);
   const path = (key: string): string[] => ['probes', name, key];
   if (everyMs < everyLeastMs) {
-    const text = `probes.${name}.every must be at least ${everyLeastMs}ms: faster, the instrument disturbs what it measures`;
+    const why = 'faster, the instrument disturbs what it measures';
+    const text = `probes.${name}.every must be at least ${everyLeastMs}ms: ${why}`;
     problems.push({ path: path('every'), at: 'value', text });
   }
   if (timeoutMs <= 0) {
