@@ -8,7 +8,7 @@ const name = z
 const count = z.int().nonnegative().max(10_000);
 const share = z.number().min(0).max(1);
 
-/** Constants of the embedded lab. All durations are documented time and are divided by the time scale, save those named real. */
+/** Constants of the embedded lab. Durations are documented time, divided by the time scale, save those named real. */
 export const labSchema = z.strictObject({
   /** Divides every documented duration of the lab. 1 is the faithful drill. */
   timeScale: z.number().min(1).max(10_000).default(30),

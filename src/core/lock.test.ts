@@ -33,7 +33,8 @@ const otherProcess = async (identity: string, role: Holder['role']) => {
   writeFileSync(
     script,
     `import { tryLock } from ${JSON.stringify(module)};
-     const lock = tryLock(${JSON.stringify(identity)}, { ...${JSON.stringify(holder('other', role))}, pid: process.pid });
+     const holder = { ...${JSON.stringify(holder('other', role))}, pid: process.pid };
+     const lock = tryLock(${JSON.stringify(identity)}, holder);
      console.log(lock === undefined ? 'refused' : 'held');
      setInterval(() => lock, 1000);`,
   );

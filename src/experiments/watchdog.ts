@@ -96,7 +96,7 @@ const hasEndedClean = async (folder: string): Promise<boolean> => {
   return events.some((event) => event.type === 'run.ended') && outstanding(events).length === 0;
 };
 
-/** Past the expiry of what it armed, a run that still holds the lock is stuck: it is ended, so that its undo can run. */
+/** Past the expiry of what it armed, a run that still holds the lock is stuck: it is ended, so that undo can run. */
 const stopStuckRun = async (
   { clock, identity }: Session,
   folder: string,

@@ -23,8 +23,9 @@ export const lookEveryMs = (session: Session, finestMs: number): number =>
 const lookWithinMs = 5000;
 
 /**
- * Calls `look` on a steady rhythm, at the finest every `finestMs`. `compare` gets the previous and the present state with the bracket in which any
- * difference between them arose: from the start of the previous look to the end of this one.
+ * Calls `look` on a steady rhythm, at the finest every `finestMs`. `compare` gets the previous and the present state
+ * with the bracket in which any difference between them arose: from the start of the previous look to the end of this
+ * one.
  */
 export const compareLooks = async <State>(
   session: Session,

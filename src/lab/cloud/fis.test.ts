@@ -384,7 +384,7 @@ describe('an experiment', () => {
     expect(await start(id, { clientToken: 'token 0' })).toMatchObject({ id: expect.stringMatching(/^EXP/) });
   });
 
-  it('cuts several regions with one managed route table, and gives the old one back when the last has ended', async () => {
+  it('cuts several regions with one managed route table, and gives the old one back after the last', async () => {
     const to = (other: string): Json => ({
       actionId: 'aws:network:route-table-disrupt-cross-region-connectivity',
       parameters: { region: other, duration: other === 'us-east-1' ? 'PT1M' : 'PT3M' },

@@ -60,8 +60,8 @@ const sameEffect = (one: Effect, other: Effect): boolean =>
 
 /**
  * A TCP connection across a link: accepted at once, connected to its endpoint as soon as nothing holds it up, then
- * bytes in both directions, each under its own effect. A half-close, a reset and a refused connection travel like bytes: in
- * order, delayed and held with them.
+ * bytes in both directions, each under its own effect. A half-close, a reset and a refused connection travel like
+ * bytes: in order, delayed and held with them.
  */
 export const openConnection = (options: ConnectionOptions): Connection => {
   const { client } = options;

@@ -1,4 +1,4 @@
-/** Text to vector: each word adds a fixed pseudo-random direction. Equal words give near vectors, as a model's would. */
+/** Text to vector: each word adds a fixed pseudo-random direction. Equal words give near vectors, as in a model. */
 
 const fnvOffset = 0x811c9dc5;
 const fnvPrime = 0x01000193;

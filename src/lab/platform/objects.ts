@@ -45,8 +45,8 @@ const sendXml = (response: ServerResponse, status: number, xml: string, headers:
 };
 
 /**
- * Takes apart the framing of `aws-chunked`: `<hex size>[;chunk-signature=…]\r\n<bytes>\r\n`, closed by a chunk of size 0
- * and trailers. Throws `S3Error` when it does not hold together.
+ * Takes apart the framing of `aws-chunked`: `<hex size>[;chunk-signature=…]\r\n<bytes>\r\n`, closed by a chunk of size
+ * 0 and trailers. Throws `S3Error` when it does not hold together.
  */
 export const decodeAwsChunked = (body: Buffer): Buffer => {
   const parts: Buffer[] = [];

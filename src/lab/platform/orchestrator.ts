@@ -129,7 +129,7 @@ const headersOf = ({ pod, number, documents }: Attempt): Record<string, string> 
   'x-documents': String(documents),
 });
 
-/** How one attempt ended: `served` (the client has its answer or knows that it broke), or why another pod should try. */
+/** How one attempt ended: `served` (the client has its answer or knows that it broke), or why another should try. */
 type Outcome = 'served' | 'failed' | 'busy';
 
 const streamOnce = async (

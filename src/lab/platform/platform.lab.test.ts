@@ -326,7 +326,7 @@ describe('the platform, from a client', { timeout: 60_000 }, () => {
     expect(changes.some((change) => change['target'] === `gateway-${zones[0]}-1` && !change['healthy'])).toBe(true);
   });
 
-  it('keeps serving from what it knew while the Kubernetes API is cut off, and sees the changes afterwards', async () => {
+  it('keeps serving from what it knew while the Kubernetes API is cut off, and sees changes afterwards', async () => {
     kubernetes.setOut(true);
     await systemClock.sleep(500);
     const answer = await ask(entry, '/v1/chat/completions', { body: chat({ max_tokens: 1 }) });

@@ -9,7 +9,7 @@ const west = 'conversations-us-west-2';
 const east = 'conversations-us-east-1';
 const home = `${west}.rds`;
 
-/** A world of two instances and one name, with the rules of RDS that matter here; `stopAfter` kills the client there. */
+/** A world of two instances and one name, with the rules of RDS that matter; `stopAfter` kills the client there. */
 const worldOf = (state: { west?: string | null; east?: string | null; name?: string; stopAfter?: number }) => {
   const source: Record<string, string | null> = { [west]: state.west ?? null, [east]: state.east ?? null };
   let name = state.name ?? home;
