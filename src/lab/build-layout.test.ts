@@ -25,7 +25,7 @@ describe('layout of a lab', () => {
     );
   });
 
-  it('delays WAL between regions by the documented lag over the time scale, both ways, not inside a region', async () => {
+  it('delays WAL between regions by the documented lag over the time scale, both ways, not inside one', async () => {
     const layout = await buildLayout({ environment: labEnvironment(), stateDir, timeScale: 10 });
     const delay = (from: string, to: string) =>
       layout.walDelays.find(({ source, endpoint }) => source === `zone/${to}` && endpoint === `wal/${from}`)?.delayMs;
