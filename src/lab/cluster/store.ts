@@ -55,8 +55,8 @@ export interface Store {
   subscribe(listener: (change: Change) => void): () => void;
 }
 
-/** More than any watcher of the lab may lag behind; a thousand pods may change twice before it is used up. */
-const changesKeptDefault = 4096;
+/** More than any watcher of the lab may lag behind; hundreds of pods may change twice before it is used up. */
+const changesKeptDefault = 1024;
 
 const keyOf = (namespace: string, name: string): string => `${namespace}/${name}`;
 
