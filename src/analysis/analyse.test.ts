@@ -113,6 +113,14 @@ describe('a run is void', () => {
     expect(report).toMatchObject({ verdict: 'VOID', baseline: { holds: false } });
   });
 
+  it.each([
+    ['when it was down already at the injection', 39_500, 42_000],
+    ['when it was down between baseline and injection', 39_100, 39_400],
+  ])('%s', (_what, fromMs, toMs) => {
+    const report = analyse(record({}, down(fromMs, toMs)));
+    expect(report).toMatchObject({ verdict: 'VOID', reason: expect.stringContaining('was down already') });
+  });
+
   it('not for an outage long before, when the steady state held since', () => {
     const script: Script = (atMs) => (within(atMs, -58_000, -56_000) ? bad('503', atMs) : down(40_100, 42_100)(atMs));
     expect(analyse(record({}, script)).verdict).toBe('PASS');

@@ -7,6 +7,7 @@ import { bad, type Evidence, evidenceOf, good, unknown } from './evidence.ts';
 import { breakingFaults, type FaultWindow, faultWindowOf, regionByZone } from './fault-window.ts';
 import { measures } from './measures/index.ts';
 import type { Context, Measured } from './measures/measure.ts';
+import { strayReachMs } from './measures/select.ts';
 import type { RunRecord, RunVerdict, Target } from './record.ts';
 import { reportOf } from './report-of.ts';
 import { clockStepped, selfChecks } from './self-checks.ts';
@@ -57,8 +58,25 @@ const analyseStreams = (record: RunRecord, evidences: readonly Evidence[], basel
   });
 };
 
+/** A required stream that was down when the fault was called, or since the baseline: by whose doing is unknown. */
+const downBefore = (record: RunRecord, streams: readonly StreamAnalysis[]): string | undefined => {
+  const calls = breakingFaults(record.faults).flatMap(({ effective }) => effective?.minMs ?? []);
+  const calledMs = Math.min(...calls);
+  const sinceMs = Math.min(baselineEndMs(record) ?? calledMs, calledMs);
+  return streams.find(
+    ({ stream, outages }) =>
+      stream.required &&
+      outages.some(({ down, up }) => down.maxMs < calledMs - strayReachMs(stream) && up.minMs >= sinceMs),
+  )?.stream.stream;
+};
+
 /** Why nothing can be concluded from the run; `undefined` when something can. */
-const voidReason = (record: RunRecord, baseline: readonly BaselineRow[], stepped: boolean): string | undefined => {
+const voidReason = (
+  record: RunRecord,
+  baseline: readonly BaselineRow[],
+  disturbed: string | undefined,
+  stepped: boolean,
+): string | undefined => {
   if (record.run.kind === 'observe')
     return 'nothing was injected and no target is judged: outages are measured, that is all';
   const failed = baseline.find((row) => row.stream.required && (row.failed ?? row.missing) !== undefined);
@@ -71,6 +89,7 @@ const voidReason = (record: RunRecord, baseline: readonly BaselineRow[], stepped
     const names = unproven.map(({ fault, target }) => `${fault} on ${target}`);
     return `nothing shows that the fault had an effect: ${names.join(', ')}`;
   }
+  if (disturbed !== undefined) return `${disturbed} was down already when the fault was injected`;
   const [left] = record.undo.outstanding;
   if (left !== undefined) return `the rollback is incomplete: ${left.fault} on ${left.target}: ${left.reason}`;
   return stepped ? 'the clock of a prober was stepped or its machine suspended' : undefined;
@@ -143,7 +162,7 @@ export const analyse = (record: RunRecord): Report => {
   };
   const checks = selfChecks(streams, record.instrument);
   const isCheck = record.run.kind === 'check';
-  const isVoid = isCheck ? undefined : voidReason(record, baseline, clockStepped(checks));
+  const isVoid = isCheck ? undefined : voidReason(record, baseline, downBefore(record, streams), clockStepped(checks));
   const judged = judgeAll(context, fault, isVoid);
   return reportOf({
     schemaVersion: reportSchemaVersion,

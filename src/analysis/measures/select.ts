@@ -1,9 +1,11 @@
+import type { Stream } from '../../probes/sample.ts';
 import { lowerShare, upperShare } from '../binomial.ts';
 import { good } from '../evidence.ts';
 import type { FaultWindow } from '../fault-window.ts';
 import type { Outage } from '../outages.ts';
 import { type Span, worst } from '../span.ts';
 import { firstSentFrom, isServed, type StreamAnalysis, servedWithin } from '../stream.ts';
+import { openingRule } from '../tracker.ts';
 import type { Context, Share } from './measure.ts';
 
 /** Streams of one probe kind that targets are judged by. */
@@ -16,13 +18,15 @@ export const streamsNamed = (context: Context, name: string): readonly StreamAna
 export const streamsOfProbe = (context: Context, probe: string): readonly StreamAnalysis[] =>
   context.streams.filter(({ stream }) => stream.probe === probe);
 
+/** A stray this shortly before the fault may count as the first probe of its outage: so far the opening rule looks. */
+export const strayReachMs = ({ everyMs }: Stream): number => openingRule.among * everyMs;
+
 /** Outages of a stream that the fault caused: still open after the injection, and begun before the fault was ended. */
 export const causedBy = ({ outages, stream }: StreamAnalysis, fault: FaultWindow): readonly Outage[] =>
   outages.filter(
     (outage) =>
       outage.up.minMs >= fault.effective.minMs &&
-      // A stray shortly before the fault may count as its first probe.
-      outage.down.maxMs >= fault.effective.minMs - 5 * stream.everyMs &&
+      outage.down.maxMs >= fault.effective.minMs - strayReachMs(stream) &&
       outage.down.maxMs < fault.reverted.minMs,
   );
 
