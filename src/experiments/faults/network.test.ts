@@ -1,7 +1,11 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { createAwsPorts } from '../../adapters/aws-client.ts';
 import type { Pod, Ports } from '../../adapters/ports.ts';
 import { systemClock } from '../../core/clock.ts';
+import { environmentSchema } from '../../core/environment.ts';
 import { labEnvironment } from '../../lab/testing.ts';
 import { type AwsStandIn, startAws } from '../../testing/aws.ts';
 import { faultContract } from '../../testing/fault-contract.ts';
@@ -179,6 +183,18 @@ describe('faults on the network', () => {
     await until(async () => (await zoneBlackhole.isReverted(planned.undo, context)).state === 'reverted');
   });
 
+  it('is put into force again when the links were started anew, and leaves no rule of ours behind', async () => {
+    aws.rules.set('aws-left-over', { match: { isolate: ['zone/us-west-2b'] }, effect: {}, owner: 'aws' });
+    aws.rules.set('theirs', { match: { isolate: ['zone/us-west-2b'] }, effect: {}, owner: 'somebody' });
+    const planned = await planOne(zoneBlackhole, {});
+    await zoneBlackhole.inject(planned, {}, context);
+    expect([...aws.rules.keys()].sort()).toEqual(['aws-zone-us-west-2a', 'theirs']);
+    aws.rules.clear();
+    await until(() => aws.rules.has('aws-zone-us-west-2a'));
+    await zoneBlackhole.revert(planned.undo, context);
+    expect(aws.rules.size).toBe(0);
+  });
+
   it('overwrites nothing when somebody else changed the subnet meanwhile, and shows the difference', async () => {
     const planned = await planOne(zoneBlackhole, {});
     await zoneBlackhole.inject(planned, {}, context);
@@ -261,6 +277,29 @@ describe('faults on the network', () => {
       }
       expect(aws.rules.size).toBe(0);
       expect(await zoneBlackhole.discover(undefined, context)).toEqual([]);
+    }
+  });
+});
+
+describe('another platform', () => {
+  it('is cut just the same: nothing of the first is in the faults', async () => {
+    const file = path.join(import.meta.dirname, '../../../experiments/environments/nordic.yaml');
+    const nordic = environmentSchema.parse(parse(readFileSync(file, 'utf8')));
+    const aws = await startAws(nordic, timeScale);
+    const context = contextFor(aws, AbortSignal.timeout(50_000), { environment: nordic });
+    try {
+      for (const fault of [zoneBlackhole, regionBlackhole, regionPartition]) {
+        const [planned] = await fault.plan({}, context);
+        if (planned === undefined) throw new Error('no plan');
+        await fault.inject(planned, {}, context);
+        expect(await fault.bites(planned, context)).toMatch(/FIS experiment/);
+        expect(aws.rules.size).toBeGreaterThan(0);
+        await fault.revert(planned.undo, context);
+        expect(await fault.isReverted(planned.undo, context)).toEqual({ state: 'reverted' });
+        expect(aws.rules.size).toBe(0);
+      }
+    } finally {
+      aws.stop();
     }
   });
 });

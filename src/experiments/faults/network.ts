@@ -66,6 +66,7 @@ const isActive = (experiment: FisExperiment): boolean => !ended.includes(experim
 /** FIS takes at most 5 ARNs per target, and 20 actions per template, 10 of them at once. */
 const arnsMax = 5;
 const actionsMax = 10;
+const tagsMax = 50;
 const durationMinutesMax = 12 * 60;
 
 /** FIS durations are whole minutes here, from one to twelve hours. */
@@ -157,6 +158,10 @@ const templateFor = (
   actions: NetworkSpec['parts'][number]['actions'],
   { environment, expiryMs }: FaultContext,
 ): FisTemplate => {
+  const tags = tagsFor(fault.name, undo, part);
+  if (Object.keys(tags).length > tagsMax) {
+    throw refused(`${undo.target} has more subnets in ${part.region} than FIS tags can name`, 'Tag fewer subnets.');
+  }
   const groups = chunked(arns, arnsMax).map((some, index) => [`subnets-${index + 1}`, some] as const);
   const all = groups.flatMap(([group]) => actions.map((action) => ({ group, action })));
   if (all.length > actionsMax) {
@@ -168,7 +173,7 @@ const templateFor = (
   return {
     description: `blackstart ${fault.name} ${undo.target} run ${undo.run}`.slice(0, 512),
     roleArn: environment.aws.experimentRole,
-    tags: tagsFor(fault.name, undo, part),
+    tags,
     stopConditions: [
       { source: 'aws:cloudwatch:alarm', value: environment.aws.stopAlarm.replaceAll('{region}', part.region) },
     ],
