@@ -69,3 +69,15 @@ export const resolveZone = (
   }
   return { zone: wanted, region };
 };
+
+/**
+ * The client location a reference means: `primary` or `failover` is the first location whose nearest existing region is
+ * that one; anything else is a location's name. `undefined` when there is none.
+ */
+export const resolveClient = (environment: Environment, reference: string): string | undefined => {
+  const named = environment.clients.find((client) => client.name === reference);
+  if (named !== undefined || (reference !== 'primary' && reference !== 'failover')) return named?.name;
+  const region = resolveRegion(environment, reference).name;
+  const exists = (name: string): boolean => environment.regions.some((one) => one.name === name);
+  return environment.clients.find((client) => client.prefers.find(exists) === region)?.name;
+};

@@ -55,6 +55,8 @@ export interface FaultDefinition<Params extends z.ZodType, Undo extends z.ZodTyp
   readonly undo: Undo;
   /** How the target's side ends the fault when nobody is left to do it; shown by plan. */
   readonly expiry: string;
+  /** The fault is over as soon as it is injected: there is nothing to end, the platform heals by itself. */
+  readonly isOneShot?: boolean;
   permissions(params: z.output<Params>, environment: Environment): readonly Permission[];
   /** Read-only: chooses the targets and notes how each is now. */
   plan(params: z.output<Params>, context: FaultContext): Promise<readonly Planned<z.output<Undo>>[]>;

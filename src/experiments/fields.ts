@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { durationMs } from '../core/duration.ts';
 import type { Environment } from '../core/environment.ts';
+import { resolveClient } from '../core/places.ts';
 import { notAmong, type SchemaProblem } from '../core/schema-words.ts';
 import type { Probe } from '../probes/probe.ts';
 import type { ProbeUse } from './scenario.ts';
@@ -29,7 +30,10 @@ const probeUseSchema = (probe: Probe) =>
       from: z
         .union([z.literal('all'), z.array(z.string().min(1)).min(1)])
         .default('all')
-        .meta({ description: 'Client locations of the environment, or all of them.' }),
+        .meta({
+          description:
+            'Client locations: all, their names, or primary and failover for those nearest to these regions.',
+        }),
       every: durationMs.optional().meta({ description: 'Real time between two probes, such as 100ms.' }),
       timeout: durationMs.optional().meta({ description: 'Real time after which a probe is bad, such as 1s.' }),
       slowAfter: durationMs
@@ -116,6 +120,14 @@ const timesOf = (use: ProbeFields, probe: Probe | undefined) => {
   };
 };
 
+const locationsOf = (from: 'all' | readonly string[], environment: Environment): readonly string[] => {
+  const names =
+    from === 'all'
+      ? environment.clients.map((client) => client.name)
+      : from.flatMap((reference) => resolveClient(environment, reference) ?? []);
+  return [...new Set(names)];
+};
+
 /** The probes of a scenario with their locations and defaults resolved. */
 export const probeUses = (
   document: ScenarioDocument,
@@ -127,7 +139,7 @@ export const probeUses = (
     return {
       name,
       probe: use.probe,
-      locations: use.from === 'all' ? environment.clients.map((client) => client.name) : [...new Set(use.from)],
+      locations: locationsOf(use.from, environment),
       ...timesOf(use, probe),
       connection: use.connection,
       required: document.steadyState.probes?.includes(name) ?? probe?.required ?? false,
@@ -145,9 +157,9 @@ const probeProblems = (
   const locations = environment.clients.map((client) => client.name);
   if (use.from !== 'all') {
     for (const [index, from] of use.from.entries()) {
-      if (locations.includes(from)) continue;
+      if (resolveClient(environment, from) !== undefined) continue;
       const path = ['probes', name, 'from', index];
-      problems.push({ path, at: 'value', text: notAmong(path, from, locations) });
+      problems.push({ path, at: 'value', text: notAmong(path, from, ['primary', 'failover', ...locations]) });
     }
   }
   const probe = probes.find((candidate) => candidate.name === use.probe);

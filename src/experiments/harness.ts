@@ -48,8 +48,12 @@ export interface RunEnd {
   readonly error: unknown;
 }
 
-/** First connections, first resolutions and code not yet compiled are the instrument's own; they are not judged. */
-const warmUpMs = 2000;
+/**
+ * First connections, first resolutions and code not yet compiled, the instrument's own and the platform's, are not
+ * judged. The warm-up ends once nothing was bad for `warmForMs`, or after `warmUpMaxMs`: the baseline decides then.
+ */
+const warmForMs = 2000;
+const warmUpMaxMs = 20_000;
 const countsEveryMs = 250;
 const lookEveryMs = 100;
 
@@ -323,7 +327,7 @@ const runInside = async (
     await journal.append({ type: 'phase.started', phase: 'probing' });
     const parts = { request, journal, scope, steady, signal: limit.signal, armedAhead: new Map(), folder };
     const running = runningOf(parts);
-    await running.phase('warm-up', 'the instrument warms up', () => session.clock.sleep(warmUpMs, limit.signal));
+    await running.phase('warm-up', 'the instrument warms up', () => warmUp(running, request, instrument));
     warmSinceMs = session.clock.monotonicMs();
     await running.phase('baseline', 'the steady state must hold', () => holdBaseline(running, parts));
     await body(running);
@@ -340,6 +344,18 @@ const runInside = async (
   limit.dispose();
   await recordEnd(journal, error);
   return error;
+};
+
+const warmUp = async (running: Running, { streams }: RunRequest, instrument: Instrument): Promise<void> => {
+  const { clock } = running.session;
+  const required = new Set(streams.filter((stream) => stream.required).map((stream) => stream.stream));
+  let quietSinceMs = clock.monotonicMs();
+  instrument.onSample((sample) => {
+    if (required.has(sample.stream) && sample.outcome !== 'good') quietSinceMs = Math.max(quietSinceMs, sample.endedMs);
+  });
+  await running.until('the first answers to be good', warmUpMaxMs, async () =>
+    clock.monotonicMs() - quietSinceMs >= warmForMs ? true : undefined,
+  );
 };
 
 const drawCounts = (request: RunRequest, instrument: Instrument): (() => Promise<void>) => {

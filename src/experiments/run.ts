@@ -1,6 +1,7 @@
 import { rollbackIncomplete } from '../core/undo.ts';
 import { type RunEnd, type RunRequest, withRun } from './harness.ts';
 import { randomFrom } from './plan.ts';
+import { findFault } from './reverter.ts';
 import type { Running } from './running.ts';
 import type { ExperimentFault } from './scenario.ts';
 
@@ -20,7 +21,8 @@ const randomPhase = async (running: Running, seed: number): Promise<void> => {
   await running.session.clock.sleep(waitMs, running.signal);
 };
 
-const hold = async (running: Running, faults: readonly ExperimentFault[], sinceMs: number): Promise<void> => {
+/** Holds the fault; says whether the service was seen steady again while it lasted. */
+const hold = async (running: Running, faults: readonly ExperimentFault[], sinceMs: number): Promise<boolean> => {
   const atMostMs = running.real(Math.max(...faults.map((fault) => fault.atMostMs)));
   const leftMs = (): number => Math.max(0, sinceMs + atMostMs - running.session.clock.monotonicMs());
   const fixed = faults.flatMap((fault) => (fault.holdMs === 'until-recovered' ? [] : [fault.holdMs]));
@@ -29,7 +31,7 @@ const hold = async (running: Running, faults: readonly ExperimentFault[], sinceM
     running.live({ type: 'awaiting', what: 'the fault to have lasted long enough', atMostMs: holdMs });
     await running.session.clock.sleep(holdMs, running.signal);
   }
-  if (fixed.length === faults.length) return;
+  if (fixed.length === faults.length) return false;
   // The fault must end by our hand, not by its expiry: the expiry is for when nobody is left.
   const marginMs = atMostMs * 0.1;
   const missing = await running.untilSteady(
@@ -38,6 +40,7 @@ const hold = async (running: Running, faults: readonly ExperimentFault[], sinceM
     Math.max(0, leftMs() - marginMs),
   );
   if (missing.length > 0) running.live({ type: 'note', text: `not recovered under the fault: ${missing.join(', ')}` });
+  return missing.length === 0;
 };
 
 /** Baseline, inject, hold, revert, confirm; then everything again is put back and verified by the harness. */
@@ -48,12 +51,15 @@ export const runExperiment = async (request: RunRequest, faults: readonly Experi
     await running.phase('inject', 'injecting the fault', async () => {
       for (const fault of faults) await running.inject(fault);
     });
-    await running.phase('fault', 'the fault lasts', () => hold(running, faults, sinceMs));
+    const recovered = await running.phase('fault', 'the fault lasts', () => hold(running, faults, sinceMs));
     await running.phase('revert', 'ending the fault', async () => {
       const failed = rollbackIncomplete(await running.revert(), running.runId);
       if (failed !== undefined) throw failed;
     });
-    await confirm(running);
+    // Where there was nothing to end, the service seen steady under the fault is the service steady after it.
+    const isOneShot = faults.every((use) => findFault(running.session.faults, use.fault).isOneShot === true);
+    if (!(isOneShot && recovered)) await confirm(running);
+    else await settle(running);
   });
 
 /** Steady again after the undo, on probes sent since; then redundant again. */
@@ -64,11 +70,15 @@ export const confirm = async (running: Running): Promise<void> => {
     const missing = await running.untilSteady('the service to be steady again', sinceMs, atMostMs);
     if (missing.length > 0) running.live({ type: 'note', text: `not steady again: ${missing.join(', ')}` });
   });
-  await running.phase('settle', 'redundancy must be back', () => settle(running, atMostMs));
+  await settle(running);
 };
 
-const settle = async (running: Running, atMostMs: number): Promise<void> => {
+const settle = (running: Running): Promise<void> =>
+  running.phase('settle', 'redundancy must be back', () => untilRedundant(running));
+
+const untilRedundant = async (running: Running): Promise<void> => {
   const { environment, ports } = running.session;
+  const atMostMs = settleLeastMs + running.real(settleDocumentedMs);
   for (const { name, database } of environment.regions) {
     const what = `${database.instance} to be redundant again`;
     const redundant = await running.until(what, atMostMs, async (signal) => {

@@ -8,6 +8,8 @@ import { askService, failedLook, serviceOf } from './service.ts';
 const params = z.strictObject({
   /** What is asked; the answer's content is not judged, its completeness is. */
   prompt: z.string().min(1).default('Reply with one short sentence.'),
+  /** Tokens asked for. Two make a stream with a first token and an end; more cost the platform, and money elsewhere. */
+  maxTokens: z.int().positive().max(4096).default(2),
   /** A pause between two tokens longer than this makes the answer bad. */
   tokenGap: durationMs.default(1000),
   /** Models a client that retries: further attempts after a failed one, all within the probe's time-out. */
@@ -17,13 +19,14 @@ const params = z.strictObject({
 });
 
 /** The request that a chat probe sends; the body is the same every time. */
-const requestOf = (context: ProbeContext, prompt: string) => ({
+const requestOf = (context: ProbeContext, prompt: string, maxTokens: number) => ({
   method: 'POST' as const,
   path: '/v1/chat/completions',
   headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
   body: JSON.stringify({
     model: serviceOf(context).model,
     stream: true,
+    max_tokens: maxTokens,
     messages: [{ role: 'user', content: prompt }],
   }),
 });
@@ -32,13 +35,13 @@ const ask = async (
   attempt: Attempt,
   context: ProbeContext,
   client: HttpClient,
-  prompt: string,
+  request: ReturnType<typeof requestOf>,
   tokenGapMs: number,
 ): Promise<Look> => {
   const answer = createChatAnswer();
   const decoder = new TextDecoder();
   const outcome = await askService(attempt, context, client, {
-    ...requestOf(context, prompt),
+    ...request,
     onData(piece, atMs) {
       answer.push(decoder.decode(piece, { stream: true }), atMs);
       if (answer.state.firstTokenMs !== null) attempt.seen.firstByteMs = answer.state.firstTokenMs;
@@ -94,11 +97,11 @@ export const chat = defineProbe({
   params,
   required: true,
   defaults: { everyMs: 100, timeoutMs: 2000 },
-  async open({ prompt, tokenGap, retries, backoff }, context) {
+  async open({ prompt, maxTokens, tokenGap, retries, backoff }, context) {
     const { createHttpClient } = await import('../adapters/http.ts');
     const client = createHttpClient(context.stream.connection, context.stream.timeoutMs, context.clock);
-    serviceOf(context);
-    const once = (attempt: Attempt): Promise<Look> => ask(attempt, context, client, prompt, tokenGap);
+    const request = requestOf(context, prompt, maxTokens);
+    const once = (attempt: Attempt): Promise<Look> => ask(attempt, context, client, request, tokenGap);
     return {
       look: (attempt) => (retries === 0 ? once(attempt) : askRetrying(attempt, context, { retries, backoff }, once)),
       close: () => client.close(),

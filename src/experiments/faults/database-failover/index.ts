@@ -39,6 +39,7 @@ export const databaseFailover = defineFault({
     region: z.string().default('primary').meta({ description: 'primary, failover, or the name of a region.' }),
   }),
   undo: undoSchema,
+  isOneShot: true,
   expiry: 'the failover itself: RDS ends it and restores the standby',
 
   permissions: (_params, environment) =>

@@ -35,6 +35,7 @@ export const podKill = defineFault({
     })
     .refine(namesPods, namesPodsProblem),
   undo: z.strictObject({ pod: z.string(), uid: z.string(), node: z.string().nullable(), workload: workloadSchema }),
+  isOneShot: true,
   expiry: 'nothing to end: the pod is gone, and its Deployment starts another',
 
   permissions: () => permissions,
