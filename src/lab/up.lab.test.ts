@@ -1,8 +1,10 @@
 import { execFile } from 'node:child_process';
+import { Resolver } from 'node:dns/promises';
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../core/clock.ts';
 import type { Environment, environmentSchema } from '../core/environment.ts';
@@ -111,6 +113,20 @@ describe('a lab comes and goes', () => {
     expect(variables['KUBECONFIG']).toBe(labAddresses('small').kubeconfig);
     const chat = await fetch(`${variables['OPENAI_BASE_URL']}/models`);
     expect(chat.status).toBe(200);
+    const client = new pg.Client({
+      host: variables['PGHOST'],
+      port: Number(variables['PGPORT']),
+      user: variables['PGUSER'],
+      password: variables['PGPASSWORD'],
+      database: variables['PGDATABASE'],
+    });
+    await client.connect();
+    expect((await client.query('SELECT pg_is_in_recovery() AS recovery')).rows).toEqual([{ recovery: false }]);
+    await client.end();
+    const resolver = new Resolver();
+    resolver.setServers([variables['BLACKSTART_DNS'] ?? '']);
+    const answers = await resolver.resolveSrv(`_http._tcp.${environment.service.host}`);
+    expect(answers.map(({ name }) => name.split('.')[0]).toSorted()).toEqual(['us-west-2a', 'us-west-2b']);
     expect(labLogs('small', 'links').map(({ component }) => component)).toEqual(['links']);
     expect(() => labLogs('small', 'nonsense')).toThrow(/no log/);
 
