@@ -59,7 +59,7 @@ const check = async (cli: Cli, name: string | undefined, options: Options): Prom
     approve: 'auto',
     format: options.format,
     phases: experimentPhases.filter(({ phase }) => ['warm-up', 'baseline', 'report'].includes(phase)),
-    engine: (request) => withRun(request, async () => undefined),
+    engine: (request) => withRun(request, [], async () => undefined),
   });
   printReports(cli.terminal, [executed], options.format);
   return executed.exitCode;

@@ -1,5 +1,6 @@
 import { BlackstartError } from '../core/errors.ts';
 import { type RunEnd, type RunRequest, withRun } from '../experiments/harness.ts';
+import type { FaultUse } from '../experiments/plan.ts';
 import { confirm } from '../experiments/run.ts';
 import type { Running } from '../experiments/running.ts';
 import type { DrillStep } from '../experiments/scenario.ts';
@@ -30,6 +31,17 @@ const runStep = async (running: Running, step: Step, planned: DrillStep): Promis
   });
 };
 
+const armsOf = (steps: readonly Step[], plan: readonly DrillStep[]): readonly FaultUse[] =>
+  plan
+    .flatMap((planned) => findStep(steps, planned.step).arms?.(planned.with) ?? [])
+    .map((use) => ({ ...use, atMostMs: 0 }));
+
+/** Everything a drill will change and can undo. */
+export const usesOf = (steps: readonly Step[], plan: readonly DrillStep[]): readonly FaultUse[] => [
+  ...armsOf(steps, plan),
+  ...plan.flatMap((planned) => findStep(steps, planned.step).breaks?.(planned.with) ?? []),
+];
+
 /**
  * Goes through the steps of a drill in order. Undo records that steps announce are durable before the first step runs,
  * so that on the way back they are undone after the faults that lie between.
@@ -39,11 +51,8 @@ export const runDrill = async (
   steps: readonly Step[],
   plan: readonly DrillStep[],
 ): Promise<RunEnd> =>
-  await withRun(request, async (running) => {
-    for (const planned of plan) {
-      const step = findStep(steps, planned.step);
-      for (const use of step.arms?.(planned.with) ?? []) await running.arm({ ...use, atMostMs: 0 });
-    }
+  await withRun(request, usesOf(steps, plan), async (running) => {
+    for (const use of armsOf(steps, plan)) await running.arm(use);
     for (const planned of plan) await runStep(running, findStep(steps, planned.step), planned);
     await confirm(running);
   });

@@ -11,6 +11,8 @@ export interface StepDefinition<Params extends z.ZodType> {
   describe(params: z.output<Params>): string;
   /** Faults whose undo must be durable before the drill's first fault, so that they are undone after it. */
   arms?(params: z.output<Params>): readonly Pick<FaultUse, 'fault' | 'with'>[];
+  /** Faults the step injects itself. */
+  breaks?(params: z.output<Params>): readonly FaultUse[];
   /** Returns when the step has been achieved; throws when it has not. */
   run(params: z.output<Params>, running: Running): Promise<void>;
 }
@@ -21,6 +23,7 @@ export type Step = StepDefinition<z.ZodType>;
 export const defineStep = <Params extends z.ZodType>(step: StepDefinition<Params>): Step => ({
   ...step,
   describe: (params) => step.describe(step.params.parse(params)),
+  breaks: (params) => step.breaks?.(step.params.parse(params)) ?? [],
   arms: (params) => step.arms?.(step.params.parse(params)) ?? [],
   run: (params, running) => step.run(step.params.parse(params), running),
 });

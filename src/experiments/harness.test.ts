@@ -65,7 +65,7 @@ describe('a run', () => {
   it('arms before it breaks, proves that it bit, and puts back', async () => {
     const { platform, request } = setUp();
     let during = '';
-    const { folder, error } = await withRun(request, async (running) => {
+    const { folder, error } = await withRun(request, [], async (running) => {
       await running.inject(off);
       during = platform.state;
     });
@@ -78,6 +78,16 @@ describe('a run', () => {
     expect(types).toEqual(expect.arrayContaining([...order]));
   });
 
+  it('refuses to inject when the targets changed since they were planned', async () => {
+    const { platform, request } = setUp();
+    const { error } = await withRun(request, [off], async (running) => {
+      platform.state = 'dimmed';
+      await running.inject(off);
+    });
+    expect(platform.state).toBe('dimmed');
+    expect(error).toMatchObject({ code: 'PLAN_REFUSED', message: expect.stringContaining('changed since the plan') });
+  });
+
   it('injects nothing into a platform that is not well', async () => {
     const { platform, request } = setUp({
       steadyState: () => ({
@@ -88,7 +98,7 @@ describe('a run', () => {
       }),
     });
     let reached = false;
-    const { folder, error } = await withRun(request, async () => {
+    const { folder, error } = await withRun(request, [], async () => {
       reached = true;
     });
     expect([reached, platform.state]).toEqual([false, 'on']);
@@ -98,7 +108,7 @@ describe('a run', () => {
 
   it('takes an abort as a reason to roll back, not to stop', async () => {
     const { platform, abort, request } = setUp();
-    const { error } = await withRun(request, async (running: Running) => {
+    const { error } = await withRun(request, [], async (running: Running) => {
       await running.inject(off);
       setTimeout(() => abort.abort(new BlackstartError('ABORTED', 'Ctrl-C', 'x')), 20);
       await running.session.clock.sleep(60_000, running.signal);
@@ -109,7 +119,7 @@ describe('a run', () => {
 
   it('rolls back when a step fails, and keeps the first error', async () => {
     const { platform, request } = setUp();
-    const { error } = await withRun(request, async (running) => {
+    const { error } = await withRun(request, [], async (running) => {
       await running.inject(off);
       throw new BlackstartError('UNREACHABLE', 'the cloud does not answer', 'x');
     });
@@ -119,7 +129,7 @@ describe('a run', () => {
 
   it('does not overwrite what somebody else set meanwhile: exit 3 with the difference', async () => {
     const { platform, request } = setUp();
-    const { error } = await withRun(request, async (running) => {
+    const { error } = await withRun(request, [], async (running) => {
       await running.inject(off);
       platform.state = 'dimmed';
     });
@@ -129,12 +139,12 @@ describe('a run', () => {
 
   it('leaves what it cannot reach to recover, refuses a new run until then, and recover finishes it', async () => {
     const { platform, request } = setUp();
-    const { folder, error } = await withRun(request, async (running) => {
+    const { folder, error } = await withRun(request, [], async (running) => {
       await running.inject(off);
       platform.unreachable = true;
     });
     expect(error).toMatchObject({ code: 'ROLLBACK_INCOMPLETE', exitCode: 3 });
-    await expect(withRun({ ...request, runId: 'second' }, async () => undefined)).rejects.toMatchObject({
+    await expect(withRun({ ...request, runId: 'second' }, [], async () => undefined)).rejects.toMatchObject({
       code: 'PLAN_REFUSED',
       hint: expect.stringContaining(`recover ${request.runId}`),
     });
@@ -154,7 +164,7 @@ describe('a run', () => {
 
   it('undoes what was armed ahead after what was broken later', async () => {
     const { request } = setUp();
-    const { folder } = await withRun(request, async (running) => {
+    const { folder } = await withRun(request, [], async (running) => {
       await running.arm({ ...off, with: { bites: false } });
       await running.inject(off);
     });

@@ -5,7 +5,7 @@ import { acquireLock } from '../core/lock.ts';
 import { type RevertOutcome, rollbackIncomplete } from '../core/undo.ts';
 import type { Sample, Stream } from '../probes/sample.ts';
 import { observers } from './observers/index.ts';
-import { assertAllowed, type FaultUse, type PlannedFault, planFaults, randomFrom } from './plan.ts';
+import { assertAllowed, type FaultUse, type Plan, type PlannedFault, planFaults, randomFrom } from './plan.ts';
 import { journalFile, unfinishedRuns } from './recover.ts';
 import type { Session } from './reverter.ts';
 import { makeRunFolder } from './run-folder.ts';
@@ -78,35 +78,54 @@ const countByLocation = (
 /** Everything of one run that its steps share. */
 interface Parts {
   readonly request: RunRequest;
+  readonly uses: readonly FaultUse[];
   readonly journal: Journal;
   readonly scope: UndoScope;
   readonly steady: SteadyState;
   readonly signal: AbortSignal;
   readonly armedAhead: Map<string, readonly ArmedTarget[]>;
+  /** Plan hash of each use as it was before the baseline. */
+  readonly plannedAhead: Map<string, string>;
   readonly folder: string;
 }
 
 const keyOf = (use: Pick<FaultUse, 'fault' | 'with'>): string => `${use.fault} ${JSON.stringify(use.with)}`;
 
+const planAllowed = async (request: RunRequest, use: FaultUse, signal: AbortSignal): Promise<Plan> => {
+  const plan = await planFaults(request.session, request.runId, [use], request.seed, signal);
+  assertAllowed(plan);
+  return plan;
+};
+
+const drifted = (use: FaultUse): BlackstartError =>
+  new BlackstartError(
+    'PLAN_REFUSED',
+    `the targets of ${use.fault} changed since the plan was made`,
+    'Nothing was injected. Somebody or something else is at work on them: look at "blackstart plan", then run again.',
+  );
+
+/**
+ * Plans everything and starts the watchdog while nothing is measured yet. Starting processes and loading clients takes
+ * time of the processor, which on a small machine would look like an outage just before the fault.
+ */
+const getReady = async (parts: Parts): Promise<void> => {
+  const { request, uses, plannedAhead, signal, folder } = parts;
+  for (const use of uses) plannedAhead.set(keyOf(use), (await planAllowed(request, use, signal)).hash);
+  if (uses.length > 0) await request.startWatchdog?.(folder);
+};
+
 const runningOf = (parts: Parts): Running => {
-  const { request, journal, scope, steady, signal, armedAhead } = parts;
+  const { request, journal, scope, steady, signal, armedAhead, plannedAhead } = parts;
   const { session, runId, live } = request;
   const { clock } = session;
-  let watched = false;
 
   const planned = async (use: FaultUse): Promise<PlannedFault> => {
-    const plan = await planFaults(session, runId, [use], request.seed, signal);
-    assertAllowed(plan);
+    const plan = await planAllowed(request, use, signal);
+    const before = plannedAhead.get(keyOf(use));
+    if (before !== undefined && before !== plan.hash) throw drifted(use);
     const [first] = plan.faults;
     if (first === undefined) throw new Error(`no plan for ${use.fault}`);
     return first;
-  };
-
-  /** Nothing is changed before somebody else stands ready to put it back. */
-  const watchOver = async (): Promise<void> => {
-    if (watched || request.startWatchdog === undefined) return;
-    await request.startWatchdog(parts.folder);
-    watched = true;
   };
 
   const until: Running['until'] = async (what, atMostMs, look) => {
@@ -142,14 +161,12 @@ const runningOf = (parts: Parts): Running => {
     },
     async arm(use) {
       const plan = await planned(use);
-      await watchOver();
       armedAhead.set(keyOf(use), await scope.arm(plan));
     },
     async inject(use) {
       const plan = await planned(use);
       const ahead = armedAhead.get(keyOf(use));
       armedAhead.delete(keyOf(use));
-      await watchOver();
       const armed = ahead ?? (await scope.arm(plan));
       signal.throwIfAborted();
       await scope.break(plan, armed, signal);
@@ -271,7 +288,8 @@ const recordEnd = async (journal: Journal, error: unknown): Promise<void> => {
 };
 
 /**
- * Runs a body between a held baseline and a complete rollback. Whatever happens in between, including Ctrl-C and errors
+ * Runs a body between a held baseline and a complete rollback. What it `uses` is planned before the baseline: a refused
+ * plan costs nobody a minute, and drift until the injection shows. Whatever happens in between, including Ctrl-C and errors
  * of our own, everything armed is put back and verified, the probes keep watching until then, and the journal says how
  * it ended. Throws only when the run could not even begin.
  */
@@ -287,7 +305,7 @@ export const withRun = async (request: RunRequest, body: (running: Running) => P
     const journal = await openJournal(journalFile(folder), clock);
     await writeStart(request, journal);
     try {
-      return { folder, error: await runInside(request, journal, folder, body) };
+      return { folder, error: await runInside(request, uses, journal, folder, body) };
     } finally {
       await journal.close();
       live({ type: 'phase', phase: 'report', title: 'computing the report' });
@@ -299,6 +317,7 @@ export const withRun = async (request: RunRequest, body: (running: Running) => P
 
 const runInside = async (
   request: RunRequest,
+  uses: readonly FaultUse[],
   journal: Journal,
   folder: string,
   body: (running: Running) => Promise<void>,
@@ -325,9 +344,13 @@ const runInside = async (
     cleanUps.unshift(drawCounts(request, instrument));
     cleanUps.unshift(startObservers(request, journal, (failure) => stop.abort(failure)));
     await journal.append({ type: 'phase.started', phase: 'probing' });
-    const parts = { request, journal, scope, steady, signal: limit.signal, armedAhead: new Map(), folder };
+    const ahead = { armedAhead: new Map(), plannedAhead: new Map() };
+    const parts = { request, uses, journal, scope, steady, signal: limit.signal, ...ahead, folder };
     const running = runningOf(parts);
-    await running.phase('warm-up', 'the instrument warms up', () => warmUp(running, request, instrument));
+    await running.phase('warm-up', 'the instrument warms up', async () => {
+      await getReady(parts);
+      await warmUp(running, request, instrument);
+    });
     warmSinceMs = session.clock.monotonicMs();
     await running.phase('baseline', 'the steady state must hold', () => holdBaseline(running, parts));
     await body(running);

@@ -45,7 +45,7 @@ const hold = async (running: Running, faults: readonly ExperimentFault[], sinceM
 
 /** Baseline, inject, hold, revert, confirm; then everything again is put back and verified by the harness. */
 export const runExperiment = async (request: RunRequest, faults: readonly ExperimentFault[]): Promise<RunEnd> =>
-  await withRun(request, async (running) => {
+  await withRun(request, faults, async (running) => {
     await running.phase('wait', 'waiting for the drawn moment', () => randomPhase(running, request.seed));
     const sinceMs = running.session.clock.monotonicMs();
     await running.phase('inject', 'injecting the fault', async () => {

@@ -11,6 +11,7 @@ export const inject = defineStep({
     atMost: durationMs,
   }),
   describe: ({ fault }) => `inject ${fault}`,
+  breaks: ({ fault, with: params, atMost }) => [{ fault, with: params, atMostMs: atMost }],
   run: async ({ fault, with: params, atMost }, running) =>
     await running.inject({ fault, with: params, atMostMs: atMost }),
 });
