@@ -293,7 +293,11 @@ const recordEnd = async (journal: Journal, error: unknown): Promise<void> => {
  * of our own, everything armed is put back and verified, the probes keep watching until then, and the journal says how
  * it ended. Throws only when the run could not even begin.
  */
-export const withRun = async (request: RunRequest, body: (running: Running) => Promise<void>): Promise<RunEnd> => {
+export const withRun = async (
+  request: RunRequest,
+  uses: readonly FaultUse[],
+  body: (running: Running) => Promise<void>,
+): Promise<RunEnd> => {
   const { session, runId, live } = request;
   const { clock } = session;
   await refuseUnfinished(request);
