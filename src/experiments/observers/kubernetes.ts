@@ -60,7 +60,7 @@ export const podChanges = (before: Pods, now: Pods, bracket: Bracket): readonly 
 };
 
 /** Pods of the primary region, where the documented failures are, are looked at more often than the others. */
-const finestMs = { primary: 100, active: 500 };
+const finestMs = { primary: 150, active: 1000 };
 
 /** Follows the pods of every workload in every region through its Kubernetes API. */
 export const kubernetesObserver: Observer = {

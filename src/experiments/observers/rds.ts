@@ -32,7 +32,7 @@ export const databaseChanges = (
   return changes;
 };
 
-const finestMs = 400;
+const finestMs = 1000;
 
 /** Follows every database instance of the environment through the RDS API. */
 export const rdsObserver: Observer = {

@@ -1,6 +1,6 @@
 import { compareLooks, type Observer } from './observer.ts';
 
-const finestMs = 400;
+const finestMs = 500;
 
 /** Follows the health checks that steer DNS: the moment one turns is the moment the platform detected something. */
 export const route53Observer: Observer = {
