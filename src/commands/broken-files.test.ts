@@ -86,7 +86,7 @@ const table: readonly Broken[] = [
     'misspelt location',
     '[west, east]',
     '[west, est]',
-    '15:18: probes.chat.from[1] does not allow the text "est"; did you mean "west"? allowed: west, east',
+    '15:18: probes.chat.from[1] does not allow the text "est"; did you mean "west"? allowed: primary, failover, west, east',
   ),
   broken(
     'experiment',

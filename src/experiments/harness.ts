@@ -289,9 +289,9 @@ const recordEnd = async (journal: Journal, error: unknown): Promise<void> => {
 
 /**
  * Runs a body between a held baseline and a complete rollback. What it `uses` is planned before the baseline: a refused
- * plan costs nobody a minute, and drift until the injection shows. Whatever happens in between, including Ctrl-C and errors
- * of our own, everything armed is put back and verified, the probes keep watching until then, and the journal says how
- * it ended. Throws only when the run could not even begin.
+ * plan costs nobody a minute, and drift until the injection shows. Whatever happens in between, including Ctrl-C and
+ * errors of our own, everything armed is put back and verified, the probes keep watching until then, and the journal
+ * says how it ended. Throws only when the run could not even begin.
  */
 export const withRun = async (
   request: RunRequest,
