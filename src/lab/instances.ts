@@ -52,8 +52,9 @@ export const instancesOf = (layout: LabLayout): readonly Instance[] => {
       return { name: `cache-${index}`, kind: 'cache', place, options: { index }, after: ['links'], restarts: false };
     });
   return [
+    // First and at once: making its data directories takes longest, and nobody talks to it before that is done.
+    single('database', 'operator', []),
     single('links', 'operator', []),
-    single('database', 'operator', ['links']),
     single('kubernetes', 'operator', []),
     single('dns', 'edge', ['links']),
     single('aws', 'operator', []),

@@ -97,7 +97,7 @@ describe('a lab comes and goes', () => {
     expect(seen.at(-1)).toBe(state.components.length + 16);
 
     const status = await labStatus('small');
-    expect(status).toMatchObject({ phase: 'up', timeScale: 30, rules: [], problems: [] });
+    expect(status).toMatchObject({ phase: 'up', timeScale: state.layout.timeScale, rules: [], problems: [] });
     expect(status.components.filter(({ kind }) => kind === 'llm')).toHaveLength(4);
     expect(status.components.every(({ memoryMegabytes }) => (memoryMegabytes ?? 0) > 5)).toBe(true);
     const url = status.addresses?.service['us-west']?.['us-east-1']?.['us-east-1b'];

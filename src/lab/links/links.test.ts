@@ -68,7 +68,7 @@ describe('links', () => {
     (await callControl(layout, 'links', 'GET', '/connections')) as Record<string, number>;
 
   beforeAll(async () => {
-    ({ layout, remove } = await testLayout(labEnvironment()));
+    ({ layout, remove } = await testLayout(labEnvironment(), { timeScale: 30 }));
     truths = () => readTruth(layout.stateDir);
     const ids = ['balancer/us-west-2a', 'balancer/us-east-1a', 'vector/us-west-2', 'wal/us-west-2a'];
     for (const { id, port } of layout.endpoints) if (ids.includes(id)) await echo(port);
