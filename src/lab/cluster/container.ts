@@ -46,6 +46,7 @@ export interface Container {
 
 const apps = ['gateway', 'orchestrator', 'rag', 'llm'];
 const startedWithinMs = 20_000;
+const livenessGraceLeastMs = 50;
 /** Kubernetes' own back-off: none at first, then 10 s, doubling to 5 min, forgotten after 10 min of running. */
 const backOff = { firstMs: 10_000, mostMs: 300_000, forgottenAfterMs: 600_000 };
 
@@ -154,7 +155,8 @@ export const runContainer = (
         const message = `Container ${spec.name} failed liveness probe, will be restarted`;
         host.event(pod, 'Normal', 'Killing', message);
         const graceSeconds = wanted.terminationGracePeriodSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30;
-        kill(running, host.scaledTimeout(graceSeconds * 1000)).catch(() => undefined);
+        // No floor as for work: a process that hears the signal ends at once, and one that hangs never hears it.
+        kill(running, Math.max(host.scaled(graceSeconds * 1000), livenessGraceLeastMs)).catch(() => undefined);
       }
     };
     runProber({

@@ -99,7 +99,7 @@ describe('a node', () => {
       return now?.status.containerStatuses?.[0]?.restartCount === 1 && isReady(now) ? now : undefined;
     });
     const [exited] = truthOf('process.exited', pod.metadata.uid);
-    // Three checks of a hundred milliseconds (the floor of time-outs), then one scaled second of grace, also floored.
+    // Three checks of a hundred milliseconds (the floor of time-outs), then a moment of grace.
     expect((exited?.atMs ?? 0) - stoppedMs).toBeGreaterThan(250);
     expect((exited?.atMs ?? 0) - stoppedMs).toBeLessThan(2000);
     expect(truthOf('process.signalled', pod.metadata.uid).map((truth) => truth['signal'])).toEqual([

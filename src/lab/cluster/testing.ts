@@ -27,7 +27,7 @@ export interface TestCluster {
 
 const stopWithinMs = 10_000;
 
-/** The documented platform cut down to its primary region with few pods. */
+/** The documented platform cut down to its primary region with few pods, and with constants that tests count on. */
 export const smallEnvironment = (llmPodsPerZone = 2): Environment => {
   const environment = labEnvironment();
   const [region] = environment.regions;
