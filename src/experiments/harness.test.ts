@@ -162,6 +162,16 @@ describe('a run', () => {
     expect(await unfinishedRuns(request.reports)).toEqual([]);
   });
 
+  it('lets a change without an expiry stay as long as a run may last: no watchdog takes it for stuck', async () => {
+    const { request } = setUp();
+    const { folder } = await withRun(request, [], async (running) => {
+      await running.arm({ ...off, atMostMs: 0 });
+    });
+    const armed = (await readJournal(journalFile(folder))).find((event) => event.type === 'undo.armed');
+    const runMaxMs = request.session.environment.limits.runMax / request.session.timeScale;
+    expect(armed?.type === 'undo.armed' ? armed.expiresAtMs - armed.atMs : 0).toBeGreaterThan(runMaxMs * 0.9);
+  });
+
   it('undoes what was armed ahead after what was broken later', async () => {
     const { request } = setUp();
     const { folder } = await withRun(request, [], async (running) => {

@@ -37,6 +37,10 @@ export const undoScope = (
   const { clock } = session;
   let count = 0;
 
+  /** A change of a runbook has no expiry of its own: it may stay as long as a run may last. */
+  const heldAtMostMs = (plan: PlannedFault): number =>
+    plan.use.atMostMs > 0 ? plan.use.atMostMs : session.environment.limits.runMax;
+
   const breakOne = async (plan: PlannedFault, { undoId, target }: ArmedTarget): Promise<void> => {
     const failed = (what: string, cause?: unknown): BlackstartError =>
       new BlackstartError(
@@ -104,7 +108,7 @@ export const undoScope = (
           fault: plan.fault.name,
           target: target.target,
           undo: JSON.parse(JSON.stringify(undo)),
-          expiresAtMs: clock.monotonicMs() + plan.use.atMostMs / session.timeScale,
+          expiresAtMs: clock.monotonicMs() + heldAtMostMs(plan) / session.timeScale,
         });
         armed.push({ undoId, target });
       }
