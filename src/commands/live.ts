@@ -36,12 +36,17 @@ export const plainDrawing = (clock: Clock, write: (line: string) => void): Drawi
   const originMs = clock.monotonicMs();
   const countsEveryMs = 10_000;
   let countsDrawnMs = originMs;
+  let noted = '';
   const line = (text: string): void => write(`[${formatDuration(clock.monotonicMs() - originMs)}] ${text}`);
   return {
     live(event) {
       if (event.type === 'phase') line(`${event.phase}: ${event.title}`);
       if (event.type === 'awaiting') line(`  waiting for ${event.what}, at most ${formatDuration(event.atMostMs)}`);
-      if (event.type === 'note') line(`  ${event.text}`);
+      // What is awaited may be said ten times a second: once is enough.
+      if (event.type === 'note' && event.text !== noted) {
+        noted = event.text;
+        line(`  ${event.text}`);
+      }
       if (event.type === 'counts' && clock.monotonicMs() - countsDrawnMs >= countsEveryMs) {
         countsDrawnMs = clock.monotonicMs();
         line(`  ${countsText(event.locations)}`);
