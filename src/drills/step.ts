@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { BlackstartError } from '../core/errors.ts';
 import type { FaultUse } from '../experiments/plan.ts';
 import type { Running } from '../experiments/running.ts';
 
@@ -27,3 +28,13 @@ export const defineStep = <Params extends z.ZodType>(step: StepDefinition<Params
   arms: (params) => step.arms?.(step.params.parse(params)) ?? [],
   run: (params, running) => step.run(step.params.parse(params), running),
 });
+
+/** A step changes only what an armed undo covers. Throws PLAN_REFUSED before anything is changed. */
+export const requireArmed = async (running: Running, fault: string, step: string): Promise<void> => {
+  if ((await running.armed(fault)).length > 0) return;
+  throw new BlackstartError(
+    'PLAN_REFUSED',
+    `nothing would undo this step: no undo of ${fault} is armed`,
+    `Put the step "${step}" before it in the drill.`,
+  );
+};

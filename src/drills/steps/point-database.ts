@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { resolveRegion } from '../../core/places.ts';
-import { defineStep } from '../step.ts';
+import { defineStep, requireArmed } from '../step.ts';
 
 export const pointDatabase = defineStep({
   name: 'point-database',
@@ -9,6 +9,7 @@ export const pointDatabase = defineStep({
   describe: ({ region }) => `point the database's name at region ${region}`,
   async run({ region }, running) {
     const { environment, ports } = running.session;
+    await requireArmed(running, 'database.promote', 'promote');
     const { hostedZoneId, databaseHost: name, databaseDomain } = environment.service;
     const value = `${resolveRegion(environment, region).database.instance}.${databaseDomain}`;
     const before = await ports.route53().getRecord(hostedZoneId, name, running.signal);

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { durationMs } from '../../core/duration.ts';
 import { resolveRegion } from '../../core/places.ts';
-import { defineStep } from '../step.ts';
+import { defineStep, requireArmed } from '../step.ts';
 import { returningShares } from './hold-traffic.ts';
 
 const share = z.number().refine((value) => returningShares.includes(value), {
@@ -18,6 +18,7 @@ export const shiftTraffic = defineStep({
   }),
   describe: ({ region, percent }) => `return traffic to region ${region}: ${percent.join(', ')} %`,
   async run({ region, percent, every }, running) {
+    await requireArmed(running, 'traffic.shift', 'hold-traffic');
     const { environment, ports, clock } = running.session;
     const { name } = resolveRegion(environment, region);
     const { hostedZoneId, host } = environment.service;
