@@ -1,6 +1,7 @@
 import { analyse } from '../src/analysis/analyse.ts';
 import type { RunRecord } from '../src/analysis/record.ts';
 import { analyseStream } from '../src/analysis/stream.ts';
+import { singleLook } from '../src/analysis/window.ts';
 import {
   clientTruthMs,
   type Down,
@@ -25,7 +26,7 @@ const settings = [
   [100, 5000],
   [1000, 1000],
 ] as const;
-const window = { probes: 40, toleratedBad: 0, toleratedLate: 0 };
+const window = singleLook({ probes: 40, toleratedBad: 0, toleratedLate: 0 });
 const epsilonMs = 1e-6;
 
 const at = (sorted: readonly number[], share: number): number =>

@@ -1,6 +1,5 @@
 import { type Report, reportSchemaVersion } from '../report/model.ts';
 import { type BaselineCounts, type BaselineRow, createBaselineCounter, judgeBaseline } from './baseline.ts';
-import { defaultLimits, type Limits, type Window } from './binomial.ts';
 import { contradictionsOf } from './contradictions.ts';
 import { decompose } from './decomposition.ts';
 import { bad, type Evidence, evidenceOf, good, unknown } from './evidence.ts';
@@ -13,9 +12,10 @@ import { reportOf } from './report-of.ts';
 import { clockStepped, selfChecks } from './self-checks.ts';
 import { analyseEvidence, type StreamAnalysis, separatingWindow } from './stream.ts';
 import { type Judged, judge, runVerdict, weaken } from './verdict.ts';
+import { defaultLimits, type Limits, singleLook, type Window } from './window.ts';
 
 /** Window of streams whose baseline fixes none: they are reported, and no target is judged by them. */
-const plainWindow: Window = { probes: 628, toleratedBad: 2, toleratedLate: 22 };
+const plainWindow: Window = singleLook({ probes: 628, toleratedBad: 2, toleratedLate: 22 });
 
 const limitsOf = (record: RunRecord): Limits => ({
   ...defaultLimits,

@@ -1,6 +1,7 @@
 import type { Stream } from '../probes/sample.ts';
-import { type Limits, lowerShare, toleratedCount, upperShare, type Window, windowFor } from './binomial.ts';
+import { lowerShare, upperShare } from './binomial.ts';
 import { createTracker } from './tracker.ts';
+import { confirms, type Limits, probesNeeded, singleLook, type Window, windowFor } from './window.ts';
 
 /** What a stream showed before anything was injected, since it was last down. */
 export interface BaselineCounts {
@@ -14,7 +15,7 @@ export interface BaselineCounts {
 }
 
 /** Window by which an outage of the baseline itself is closed. */
-const closingWindow: Window = { probes: 40, toleratedBad: 2, toleratedLate: 2 };
+const closingWindow: Window = singleLook({ probes: 40, toleratedBad: 2, toleratedLate: 2 });
 
 /** Counts the evidence of one stream. An outage begins the baseline anew: what must hold is the state before t0. */
 export const createBaselineCounter = () => {
@@ -69,15 +70,14 @@ const failureOf = (row: BaselineCounts, limits: Limits): string | undefined => {
   return undefined;
 };
 
-const missingOf = (row: BaselineCounts, window: Window | undefined, limits: Limits): string | undefined => {
+const missingOf = (row: BaselineCounts, window: Window | undefined): string | undefined => {
   if (row.down) return 'it is down';
   if (window === undefined) return `${row.probes} probes so far prove too little to fix a confirmation window`;
-  if (row.probes < window.probes) return `${row.probes} of the ${window.probes} probes of its window`;
-  const enough =
-    row.bad <= toleratedCount(row.probes, limits.errorsMax) && row.late <= toleratedCount(row.probes, limits.lateMax);
-  return enough
-    ? undefined
-    : `${row.bad} bad and ${row.late} late of ${row.probes} probes do not prove a steady service`;
+  if (confirms(window, row)) return undefined;
+  const needed = probesNeeded(window, row);
+  return needed === undefined
+    ? `${row.bad} bad and ${row.late} late of ${row.probes} probes do not prove a steady service`
+    : `${row.probes} of the ${needed} probes of its window`;
 };
 
 /**
@@ -108,7 +108,7 @@ export const judgeBaseline = (
   );
   return counts.map((row) => {
     const window = windows.get(journeyOf(row.stream));
-    return { ...row, window, failed: failureOf(row, limits), missing: missingOf(row, window, limits) };
+    return { ...row, window, failed: failureOf(row, limits), missing: missingOf(row, window) };
   });
 };
 

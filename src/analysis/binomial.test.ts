@@ -1,14 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  binomialAtMost,
-  defaultLimits,
-  lowerShare,
-  probesProving,
-  toleratedCount,
-  upperShare,
-  windowFor,
-} from './binomial.ts';
+import { binomialAtMost, lowerShare, probesProving, toleratedCount, upperShare } from './binomial.ts';
 
 /** The definition, summed term by term. */
 const summed = (count: number, trials: number, share: number): number => {
@@ -69,39 +61,5 @@ describe('binomial bounds', () => {
     expect([0, 1, 2, 3].map((count) => probesProving(count, share))).toEqual(lengths);
     expect(toleratedCount(lengths[2] ?? 0, share)).toBe(2);
     expect(toleratedCount((lengths[0] ?? 0) - 1, share)).toBe(-1);
-  });
-});
-
-describe('the confirmation window', () => {
-  it.each([
-    [0, 628, 2],
-    [0.001, 628, 2],
-    [0.002, 913, 4],
-    [0.005, 3137, 22],
-  ])('at a baseline of %f errors is %i probes with %i bad', (bad, probes, toleratedBad) => {
-    expect(windowFor({ bad, late: 0 }, defaultLimits)).toMatchObject({ probes, toleratedBad });
-  });
-
-  it('does not exist for a service that is at its limit', () => {
-    expect(windowFor({ bad: 0.01, late: 0 }, defaultLimits)).toBeUndefined();
-    expect(windowFor({ bad: 0, late: 0.05 }, defaultLimits)).toBeUndefined();
-  });
-
-  it('never shrinks when the baseline is noisier, and keeps its power', () => {
-    fc.assert(
-      fc.property(
-        fc.double({ min: 0, max: 0.008, noNaN: true }),
-        fc.double({ min: 0, max: 0.002, noNaN: true }),
-        (rate, more) => {
-          const less = windowFor({ bad: rate, late: 0 }, defaultLimits);
-          const window = windowFor({ bad: rate + more, late: 0 }, defaultLimits);
-          if (window === undefined || less === undefined) return;
-          expect(window.probes).toBeGreaterThanOrEqual(less.probes);
-          expect(binomialAtMost(window.toleratedBad, window.probes, rate + more)).toBeGreaterThanOrEqual(0.95 - 1e-9);
-          expect(upperShare(window.toleratedBad, window.probes)).toBeLessThanOrEqual(0.01 + 1e-9);
-        },
-      ),
-      { numRuns: 50 },
-    );
   });
 });

@@ -81,71 +81,29 @@ export const upperShare = (count: number, trials: number): number => {
 /** Clopper–Pearson: the smallest share at which `count` or more of `trials` is not yet rarer than 5 %. */
 export const lowerShare = (count: number, trials: number): number => 1 - upperShare(trials - count, trials);
 
-/** Most bad probes among `trials` whose upper bound is still at most `shareMax`; −1 when even none is too many. */
-export const toleratedCount = (trials: number, shareMax: number): number => {
+/**
+ * Most bad probes among `trials` whose upper bound is still at most `shareMax`; −1 when even none is too many. `level`
+ * is the probability with which a share of exactly `shareMax` may pass.
+ */
+export const toleratedCount = (trials: number, shareMax: number, level = alpha): number => {
   let low = -1;
   let high = trials;
   while (high - low > 1) {
     const middle = Math.floor((low + high) / 2);
-    if (binomialAtMost(middle, trials, shareMax) <= alpha) low = middle;
+    if (binomialAtMost(middle, trials, shareMax) <= level) low = middle;
     else high = middle;
   }
   return low;
 };
 
 /** Fewest probes among which `count` bad ones still prove a share of at most `shareMax`. */
-export const probesProving = (count: number, shareMax: number): number => {
+export const probesProving = (count: number, shareMax: number, level = alpha): number => {
   let low = count;
   let high = Math.ceil((count + 4) / shareMax) * 2;
   while (high - low > 1) {
     const middle = Math.floor((low + high) / 2);
-    if (binomialAtMost(count, middle, shareMax) <= alpha) high = middle;
+    if (binomialAtMost(count, middle, shareMax) <= level) high = middle;
     else low = middle;
   }
   return high;
-};
-
-/** The confirmation window: recovery is confirmed by this many evidence probes with at most these not so good. */
-export interface Window {
-  readonly probes: number;
-  readonly toleratedBad: number;
-  readonly toleratedLate: number;
-}
-
-export interface Rates {
-  /** Share of bad answers, and of good ones over their latency limit. */
-  readonly bad: number;
-  readonly late: number;
-}
-
-export interface Limits {
-  /** e_SLO: the largest share of errors a recovered service may have. */
-  readonly errorsMax: number;
-  /** The largest share of answers over the latency limit. */
-  readonly lateMax: number;
-}
-
-export const defaultLimits: Limits = { errorsMax: 0.01, lateMax: 0.05 };
-
-const windowLeast = 628;
-const windowMost = 200_000;
-const power = 0.95;
-const rateLeast = 0.001;
-
-/**
- * The least window in which a service with these rates is confirmed with probability ≥ 95 %; `undefined` when it is
- * so near the limits that no usable window has that power. Rates below 0.1 % count as 0.1 %.
- */
-export const windowFor = (rates: Rates, limits: Limits): Window | undefined => {
-  const bad = Math.max(rateLeast, rates.bad);
-  const late = Math.max(rateLeast, rates.late);
-  if (bad >= limits.errorsMax || late >= limits.lateMax) return undefined;
-  for (let count = Math.max(0, toleratedCount(windowLeast, limits.errorsMax)); ; count += 1) {
-    const probes = Math.max(windowLeast, probesProving(count, limits.errorsMax));
-    if (probes > windowMost) return undefined;
-    const toleratedLate = toleratedCount(probes, limits.lateMax);
-    if (binomialAtMost(count, probes, bad) * binomialAtMost(toleratedLate, probes, late) >= power) {
-      return { probes, toleratedBad: count, toleratedLate };
-    }
-  }
 };

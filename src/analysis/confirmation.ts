@@ -1,10 +1,10 @@
 import type { Blind, Sample, Stream } from '../probes/sample.ts';
 import { type BaselineRow, baselineNeedsMs, createBaselineCounter, judgeBaseline } from './baseline.ts';
-import { defaultLimits, type Limits, type Window } from './binomial.ts';
 import { createTracker, type Tracker } from './tracker.ts';
+import { defaultLimits, type Limits, type Look, singleLook, type Window } from './window.ts';
 
 /** A window that stands in while a baseline is too short to fix one; for the opening rule alone. */
-const anyWindow: Window = { probes: 628, toleratedBad: 2, toleratedLate: 22 };
+const anyWindow: Window = singleLook({ probes: 628, toleratedBad: 2, toleratedLate: 22 });
 
 /**
  * Probes may turn out blind when the record is read afterwards: a run counts only this share of its baseline, and waits
@@ -84,7 +84,7 @@ export const createConfirmation = (
       const outcome = one.outcomes[state.next] ?? 0;
       state.tracker.push(state.next, outcome === 0, outcome === 2);
     }
-    return { stream: key, ...state.tracker.progress(), needed: window.probes };
+    return { stream: key, ...state.tracker.progress() };
   };
 
   return {
@@ -122,9 +122,13 @@ const blindKept = 100;
 const touches = (blind: Blind, { sentMs, endedMs }: Sample): boolean =>
   (sentMs >= blind.fromMs && sentMs < blind.toMs) || (endedMs >= blind.fromMs && endedMs <= blind.toMs);
 
-const withMargin = (window: Window): Window => ({
-  ...window,
-  probes: Math.ceil(window.probes * (1 + windowMargin.share)) + windowMargin.probes,
+const lookWithMargin = (look: Look): Look => ({
+  ...look,
+  probes: Math.ceil(look.probes * (1 + windowMargin.share)) + windowMargin.probes,
+});
+
+const withMargin = ({ looks: [first, ...more] }: Window): Window => ({
+  looks: [lookWithMargin(first), ...more.map(lookWithMargin)],
 });
 
 /** Index of the first send after an instant, in ascending sends. */

@@ -2,12 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Blind, Sample, Stream } from '../probes/sample.ts';
 import { clientTruthMs, type Down, type FailureKind, seeded, simulate, streamOf } from '../testing/simulated-probes.ts';
-import { defaultLimits, type Window, windowFor } from './binomial.ts';
 import type { Outage } from './outages.ts';
 import type { Bracket } from './record.ts';
 import { analyseStream, type StreamAnalysis } from './stream.ts';
+import { defaultLimits, singleLook, windowFor } from './window.ts';
 
-const shortWindow: Window = { probes: 40, toleratedBad: 0, toleratedLate: 0 };
+const shortWindow = singleLook({ probes: 40, toleratedBad: 0, toleratedLate: 0 });
 /** Clients' truth is only known to within the jitter of the answers at a thaw. */
 const meets = ({ minMs, maxMs }: Bracket, truthMs: number, looseMs: number): boolean =>
   minMs <= truthMs + looseMs + 1e-6 && truthMs <= maxMs + 1e-6;
@@ -72,7 +72,7 @@ describe('opening and closing', () => {
   });
 
   it('does not move for strays that the window tolerates', () => {
-    const window = { probes: 40, toleratedBad: 1, toleratedLate: 0 };
+    const window = singleLook({ probes: 40, toleratedBad: 1, toleratedLate: 0 });
     const [clean] = analyseLetters(`${up(20)}bbbb${up(80)}`, window).outages;
     const [stray] = analyseLetters(`${up(20)}bbbb${up(10)}b${up(80)}`, window).outages;
     expect(stray?.client).toEqual(clean?.client);
@@ -200,7 +200,9 @@ describe('against the truth, in virtual time', () => {
         stalls: [],
         random,
       });
-      const { outages } = analyseStream(samples, [], stream, { window: { ...shortWindow, probes: 60 } });
+      const { outages } = analyseStream(samples, [], stream, {
+        window: singleLook({ probes: 60, toleratedBad: 0, toleratedLate: 0 }),
+      });
       expect(outages).toHaveLength(1);
       expect(outages[0]?.flaps).toBe(4);
       expect(contains(outages[0]?.client ?? { estimateMs: 0, minMs: 0, maxMs: 0 }, 23_000)).toBe(true);
@@ -224,7 +226,7 @@ describe('strays', () => {
         const random = seeded(seed);
         const fromMs = 5000 + random() * 100;
         const down: Down = { kind: 'crash', fromMs, toMs: fromMs + 500 + random() * 5000 };
-        const toMs = down.toMs + 100 * 3 * window.probes;
+        const toMs = down.toMs + 100 * 3 * (window.looks.at(-1)?.probes ?? 0);
         const samples = simulate({
           stream,
           fromMs: 0,
@@ -460,7 +462,8 @@ describe('what does not matter', () => {
       random,
     });
     expect(
-      analyseStream(samples, [], stream, { window: { probes: 628, toleratedBad: 2, toleratedLate: 22 } }).outages,
+      analyseStream(samples, [], stream, { window: singleLook({ probes: 628, toleratedBad: 2, toleratedLate: 22 }) })
+        .outages,
     ).toEqual([]);
   });
 });

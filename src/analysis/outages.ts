@@ -1,8 +1,8 @@
-import type { Window } from './binomial.ts';
 import { bad, type Evidence, good, overlapMs, slow, unknown, wasSent } from './evidence.ts';
 import type { Bracket } from './record.ts';
 import { bracketOf, type Span } from './span.ts';
 import { createTracker, openingRule, type RawEpisode, type RawOutage } from './tracker.ts';
+import type { Window } from './window.ts';
 
 /**
  * How it failed: `crash` answers at once with a refusal or reset, `hang` does not answer in time, `freeze` answers late

@@ -1,6 +1,6 @@
 import type { Observation } from '../core/observation.ts';
 import type { Blind, InstrumentRecord, Sample, Stream } from '../probes/sample.ts';
-import type { Window } from './binomial.ts';
+import type { Window } from './window.ts';
 
 /**
  * Everything analysis is a function of: read from the run's folder, never from the world. All instants are milliseconds

@@ -170,7 +170,7 @@ const streamOf = (one: StreamAnalysis): Report['streams'][number] => {
     probes: { ...one.counts },
     latency: quantiles(one.latency),
     firstByte: quantiles(latenciesOf(one.evidence, 'first')),
-    window: { ...one.window },
+    window: [...one.window.looks],
     outages: one.outages.length,
     downtimeMs: totalMs(one.outages),
     reachableDowntimeMs: totalMs(one.reachable),
@@ -267,9 +267,7 @@ const baselineOf = ({ baseline }: Context): Report['baseline'] => {
       probes,
       bad,
       late,
-      windowProbes: window?.probes ?? null,
-      toleratedBad: window?.toleratedBad ?? null,
-      toleratedLate: window?.toleratedLate ?? null,
+      window: [...(window?.looks ?? [])],
     })),
   };
 };

@@ -1,5 +1,4 @@
 import type { Blind, Sample, Stream } from '../probes/sample.ts';
-import type { Window } from './binomial.ts';
 import { type Evidence, evidenceOf, good, slow, unknown, wasSent } from './evidence.ts';
 import {
   type Blip,
@@ -11,6 +10,7 @@ import {
   type Outage,
   outagesOf,
 } from './outages.ts';
+import { singleLook, type Window } from './window.ts';
 
 export interface Counts {
   readonly sent: number;
@@ -53,7 +53,7 @@ export interface StreamAnalysis {
  * Window that closes outages where nothing is judged and so no baseline fixes one: short enough to tell outages a few
  * seconds apart, and no proof of a lasting recovery.
  */
-export const separatingWindow: Window = { probes: 20, toleratedBad: 2, toleratedLate: 2 };
+export const separatingWindow: Window = singleLook({ probes: 20, toleratedBad: 2, toleratedLate: 2 });
 
 const countsOf = ({ samples, kinds }: Evidence): Counts => {
   const tally = [0, 0, 0, 0];

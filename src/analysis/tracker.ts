@@ -1,4 +1,4 @@
-import type { Window } from './binomial.ts';
+import { confirms, hasFailed, probesNeeded, type Window } from './window.ts';
 
 /** An outage opens when this many of the last few evidence probes are not up. */
 export const openingRule = { opens: 3, among: 5 } as const;
@@ -24,6 +24,8 @@ export interface Progress {
   readonly state: 'up' | 'down' | 'confirming';
   /** Evidence probes of the present window, or since the start when no outage is open. */
   readonly probes: number;
+  /** Evidence probes at which it is confirmed if nothing more goes wrong. */
+  readonly needed: number;
 }
 
 interface Fault {
@@ -152,7 +154,7 @@ export const createTracker = (window: Window, startsUnconfirmed = false): Tracke
 
   /** A window that fails without a relapse starts again at the first probe up after its first fault. */
   const moveWhileFailing = (outage: RawOutage): void => {
-    while (candidate > 0 && (faults.bad > window.toleratedBad || faults.late > window.toleratedLate)) {
+    while (candidate > 0 && hasFailed(window, faults)) {
       const next = faults.first()?.after ?? null;
       if (next === null) {
         candidate = 0;
@@ -166,7 +168,8 @@ export const createTracker = (window: Window, startsUnconfirmed = false): Tracke
   };
 
   const confirmWhenFull = (outage: RawOutage): void => {
-    if (candidate === 0 || ordinal - candidate + 1 < window.probes) return;
+    if (candidate === 0) return;
+    if (!confirms(window, { probes: ordinal - candidate + 1, bad: faults.bad, late: faults.late })) return;
     outage.confirmed = true;
     closed.push(outage);
     open = undefined;
@@ -213,9 +216,10 @@ export const createTracker = (window: Window, startsUnconfirmed = false): Tracke
       } else pushFault({ ordinal, position, bad, before: lastUp, after: null });
     },
     progress() {
-      if (open === undefined) return { state: 'up', probes: ordinal };
-      if (candidate === 0) return { state: 'down', probes: 0 };
-      return { state: 'confirming', probes: ordinal - candidate + 1 };
+      const needed = probesNeeded(window, faults) ?? Number.POSITIVE_INFINITY;
+      if (open === undefined) return { state: 'up', probes: ordinal, needed };
+      if (candidate === 0) return { state: 'down', probes: 0, needed };
+      return { state: 'confirming', probes: ordinal - candidate + 1, needed };
     },
     isDown: () => open !== undefined && candidate === 0,
     outages: () => (open === undefined ? closed : [...closed, open]),

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { defaultLimits } from '../analysis/binomial.ts';
 import { createSteadyState } from '../analysis/confirmation.ts';
+import { defaultLimits } from '../analysis/window.ts';
 import { BlackstartError, exitCodes, isBlackstartError } from '../core/errors.ts';
 import type { RunEnd, RunRequest } from '../experiments/harness.ts';
 import { newRunId, reportsFolder } from '../experiments/run-folder.ts';

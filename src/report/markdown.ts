@@ -217,6 +217,12 @@ const instrumentRows = ({ instrument }: Report): readonly string[] => [
   ),
 ];
 
+/** The least and the most that confirms: `365 (0 bad) to 717 (2 bad)`. */
+const windowText = (looks: Report['streams'][number]['window']): string => {
+  const ends = [...new Set([looks[0], looks.at(-1)])].flatMap((look) => look ?? []);
+  return ends.map(({ probes, toleratedBad }) => `${probes} (${toleratedBad} bad)`).join(' to ');
+};
+
 const streamRows = (report: Report): readonly string[] =>
   table(
     [
@@ -246,7 +252,7 @@ const streamRows = (report: Report): readonly string[] =>
       String(one.probes.unknown),
       one.latency === null ? '-' : formatDuration(one.latency.p50Ms),
       one.latency === null ? '-' : formatDuration(one.latency.p95Ms),
-      `${one.window.probes} (${one.window.toleratedBad} bad)`,
+      windowText(one.window),
       formatDuration(one.blindMs),
       formatDuration(one.hiddenMs),
       formatDuration(one.floor.outageMs),

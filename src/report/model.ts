@@ -4,7 +4,7 @@ import { z } from 'zod';
  * The published report, `report.json`. Unless a field says otherwise, durations are real milliseconds and instants are
  * real milliseconds since the start of the run (`run.startedAt`). `null` as an upper end means: not seen to end.
  */
-export const reportSchemaVersion = 1;
+export const reportSchemaVersion = 2;
 
 const ms = z.number();
 const openMs = ms.nullable();
@@ -76,6 +76,10 @@ const outageSchema = z.strictObject({
 
 const quantilesSchema = z.strictObject({ count: z.number(), p50Ms: ms, p95Ms: ms, p99Ms: ms, maxMs: ms });
 
+const lookSchema = z
+  .strictObject({ probes: z.number(), toleratedBad: z.number(), toleratedLate: z.number() })
+  .meta({ description: 'A recovery is confirmed by so many probes with at most these bad and late ones among them.' });
+
 const streamSchema = z.strictObject({
   stream: z.string(),
   probe: z.string(),
@@ -95,7 +99,7 @@ const streamSchema = z.strictObject({
   }),
   latency: quantilesSchema.nullable(),
   firstByte: quantilesSchema.nullable(),
-  window: z.strictObject({ probes: z.number(), toleratedBad: z.number(), toleratedLate: z.number() }),
+  window: z.array(lookSchema),
   outages: z.number(),
   downtimeMs: ms,
   reachableDowntimeMs: ms.meta({ description: 'The same when slow answers count as up.' }),
@@ -116,9 +120,7 @@ const baselineSchema = z.strictObject({
       probes: z.number(),
       bad: z.number(),
       late: z.number(),
-      windowProbes: z.number().nullable(),
-      toleratedBad: z.number().nullable(),
-      toleratedLate: z.number().nullable(),
+      window: z.array(lookSchema),
     }),
   ),
 });
