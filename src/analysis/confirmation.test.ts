@@ -95,6 +95,17 @@ describe('recovery, while samples come in', () => {
     expect(steady.missingSince(81_000)).toHaveLength(4);
   });
 
+  it('waits until the outage itself is over, strays between its end and the instant included', () => {
+    const steady = ready();
+    // Down until 45 s, then a few strays before anybody asks: its end is not proven until they are outweighed.
+    const script = (atMs: number, location: string): Partial<Sample> =>
+      location === 'near' && (atMs < 45_000 || (atMs < 52_000 && atMs % 1000 === 0)) ? bad('503', atMs) : {};
+    feed(steady, 40_000, 73_000, script);
+    expect(steady.missingSince(52_000).join()).toMatch(/^chat\/near\/fresh/);
+    feed(steady, 73_000, 90_000, script);
+    expect(steady.missingSince(52_000)).toEqual([]);
+  });
+
   it('starts anew from another instant', () => {
     const steady = ready();
     feed(steady, 40_000, 80_000);

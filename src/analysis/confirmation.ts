@@ -21,10 +21,14 @@ interface Followed {
   readonly baseline: ReturnType<typeof createBaselineCounter>;
 }
 
-interface Since {
-  readonly sinceMs: number;
+/** A tracker of one stream, and the next sample that it has not seen. */
+interface Following {
   readonly tracker: Tracker;
   next: number;
+}
+
+interface Since extends Following {
+  readonly sinceMs: number;
 }
 
 export interface Progress {
@@ -58,6 +62,7 @@ export const createConfirmation = (
     required.map((stream) => [stream.stream, { stream, sentMs: [], outcomes: [], baseline: createBaselineCounter() }]),
   );
   const since = new Map<string, Since>();
+  const whole = new Map<string, Following>();
   const blindness = new Map<string, Blind[]>();
   let windows: ReadonlyMap<string, Window> | undefined;
   let counting = true;
@@ -70,6 +75,7 @@ export const createConfirmation = (
     );
 
   const fixWindows = (): void => {
+    whole.clear();
     windows = new Map(baseline().map((row) => [row.stream.stream, withMargin(row.window ?? anyWindow)]));
   };
 
@@ -80,11 +86,14 @@ export const createConfirmation = (
       state = { sinceMs, tracker: createTracker(window, true), next: firstAfter(one.sentMs, sinceMs) };
       since.set(key, state);
     }
-    for (; state.next < one.outcomes.length; state.next += 1) {
-      const outcome = one.outcomes[state.next] ?? 0;
-      state.tracker.push(state.next, outcome === 0, outcome === 2);
-    }
-    return { stream: key, ...state.tracker.progress() };
+    catchUp(one, state);
+    // The analysis follows an outage from its beginning: it must be over by that count too, whenever it was asked for.
+    const all = whole.get(key) ?? { tracker: createTracker(window), next: 0 };
+    whole.set(key, all);
+    catchUp(one, all);
+    const asked = state.tracker.progress();
+    const overall = all.tracker.progress();
+    return { stream: key, ...(asked.state === 'up' ? overall : asked) };
   };
 
   return {
@@ -114,6 +123,13 @@ export const createConfirmation = (
       );
     },
   };
+};
+
+const catchUp = ({ outcomes }: Followed, following: Following): void => {
+  for (; following.next < outcomes.length; following.next += 1) {
+    const outcome = outcomes[following.next] ?? 0;
+    following.tracker.push(following.next, outcome === 0, outcome === 2);
+  }
 };
 
 /** Stretches of blind time that are remembered per location: probes come within seconds of them. */

@@ -1,0 +1,156 @@
+import type { Report } from '../report/model.ts';
+
+/** What the oracle is told. `resolver` is `host:port`. */
+export interface OracleConfig {
+  readonly resolver: string;
+  readonly host: string;
+  readonly model: string;
+  readonly everyMs: number;
+  readonly timeoutMs: number;
+  readonly file: string;
+}
+
+/** One request of the oracle, on the machine's monotonic clock. */
+export interface OracleSample {
+  readonly sentMs: number;
+  readonly endedMs: number;
+  readonly ok: boolean;
+  readonly pod: string | null;
+  readonly epoch: string | null;
+}
+
+/** Where the truth lies; the width is the oracle's own error. */
+export interface Interval {
+  readonly minMs: number;
+  readonly maxMs: number;
+}
+
+/** One outage as the oracle saw it. Where answers flicker at an edge, the edge is as wide as the flicker. */
+export interface TrueOutage {
+  readonly down: Interval;
+  readonly up: Interval;
+  readonly lastsMs: Interval;
+}
+
+/** Failures of the oracle that lie further apart than this belong to different outages. */
+const apartMs = 1000;
+/** Fewer failures than this are strays, as they are for the rule that opens an outage. */
+const failuresLeast = 10;
+
+/** Outages of the service as dense samples show them; those that the samples do not see both ends of are left out. */
+export const trueOutages = (unsorted: readonly OracleSample[]): readonly TrueOutage[] => {
+  const samples = unsorted.toSorted((a, b) => a.sentMs - b.sentMs);
+  const failures = samples.flatMap((sample, index) => (sample.ok ? [] : [{ index, sentMs: sample.sentMs }]));
+  const clusters: { index: number; sentMs: number }[][] = [];
+  for (const failure of failures) {
+    const last = clusters.at(-1);
+    if (last !== undefined && failure.sentMs - (last.at(-1)?.sentMs ?? 0) <= apartMs) last.push(failure);
+    else clusters.push([failure]);
+  }
+  return clusters
+    .filter((cluster) => cluster.length >= failuresLeast)
+    .flatMap((cluster) => {
+      const first = cluster[0]?.index ?? 0;
+      const last = cluster.at(-1)?.index ?? 0;
+      const before = samples[first - 1]?.sentMs;
+      const after = samples[last + 1]?.sentMs;
+      if (before === undefined || after === undefined) return [];
+      // The longest stretch of failures alone is where the service was down beyond doubt.
+      let core = { from: first, to: first };
+      let from = first;
+      for (let index = first; index <= last; index += 1) {
+        if (samples[index]?.ok) from = index + 1;
+        else if (index - from > core.to - core.from) core = { from, to: index };
+      }
+      const down = { minMs: before, maxMs: samples[core.from]?.sentMs ?? before };
+      const up = { minMs: samples[core.to]?.sentMs ?? after, maxMs: after };
+      return [{ down, up, lastsMs: { minMs: up.minMs - down.maxMs, maxMs: up.maxMs - down.minMs } }];
+    });
+};
+
+export const intersects = (one: Interval, other: Interval): boolean =>
+  one.minMs <= other.maxMs && other.minMs <= one.maxMs;
+
+const middle = ({ minMs, maxMs }: Interval): number => (minMs + maxMs) / 2;
+
+/** One measured figure beside the truth. Real milliseconds. */
+export interface Comparison {
+  readonly what: string;
+  readonly truth: Interval;
+  readonly measured: { readonly estimateMs: number; readonly minMs: number; readonly maxMs: number };
+  readonly contained: boolean;
+  /** Estimate less the middle of the truth. */
+  readonly errorMs: number;
+}
+
+export const compare = (what: string, truth: Interval, measured: Comparison['measured']): Comparison => ({
+  what,
+  truth,
+  measured,
+  contained: intersects(truth, measured),
+  errorMs: measured.estimateMs - middle(truth),
+});
+
+/** What really happened in a run, as the lab's truth log and the oracle have it. */
+export interface TrueRun {
+  /** Location that the oracle asked from. */
+  readonly location: string;
+  readonly outages: readonly TrueOutage[];
+  /** When the fault took effect, on the machine's clock. */
+  readonly faultMs: number;
+  /** Durations since then by the target that measures them. */
+  readonly durations: Readonly<Record<string, Interval>>;
+}
+
+export interface RunComparison {
+  readonly rows: readonly Comparison[];
+  readonly missed: number;
+  readonly invented: number;
+}
+
+type Reported = { readonly minMs: number | null; readonly maxMs: number | null };
+
+/** `null` bounds nothing. */
+const open = ({ minMs, maxMs }: Reported): Interval => ({
+  minMs: minMs ?? Number.NEGATIVE_INFINITY,
+  maxMs: maxMs ?? Number.POSITIVE_INFINITY,
+});
+
+/** Outages of the oracle's location beside those that the report has for its required stream. */
+const compareOutages = (report: Report, originMs: number, truth: TrueRun): RunComparison => {
+  const measured = report.outages.filter((one) => one.required && one.location === truth.location);
+  const rows: Comparison[] = [];
+  const found = new Set<number>();
+  for (const outage of truth.outages) {
+    const index = measured.findIndex(({ startMs, client }) => {
+      const downMs = startMs + originMs;
+      return intersects(
+        { minMs: downMs, maxMs: downMs + client.minMs },
+        { minMs: outage.down.minMs, maxMs: outage.up.maxMs },
+      );
+    });
+    const one = measured[index];
+    if (one === undefined) continue;
+    found.add(index);
+    rows.push(compare('outage of clients', outage.lastsMs, { ...one.client, ...open(one.client) }));
+  }
+  return { rows, missed: truth.outages.length - rows.length, invented: measured.length - found.size };
+};
+
+/** Everything of a report whose truth is known, beside it. `originMs`: the run's start on the machine's clock. */
+export const compareRun = (report: Report, originMs: number, truth: TrueRun): RunComparison => {
+  const { rows, missed, invented } = compareOutages(report, originMs, truth);
+  const narrowed = report.decomposition[0]?.instants.faultEffective ?? report.faults[0]?.effective;
+  const effective: Comparison[] = [];
+  if (narrowed !== undefined && narrowed !== null) {
+    const span = open(narrowed);
+    const atMs = truth.faultMs - originMs;
+    const estimateMs = (span.minMs + span.maxMs) / 2;
+    effective.push(compare('fault effective', { minMs: atMs, maxMs: atMs }, { ...span, estimateMs }));
+  }
+  const targets = report.targets.flatMap(({ id, real }) => {
+    const lasts = truth.durations[id];
+    return lasts === undefined || real === null ? [] : [compare(id, lasts, { ...real, ...open(real) })];
+  });
+  return { rows: [...effective, ...rows, ...targets], missed, invented };
+};
