@@ -120,8 +120,9 @@ const judgeAll = (context: Context, fault: FaultWindow | undefined, isVoid: stri
   const { reason, message } = record.ended;
   const cut = reason === 'finished' ? undefined : `the run was ${reason === 'aborted' ? 'aborted' : 'cut short'}`;
   const why = isVoid ?? (cut === undefined ? undefined : `${cut}${message === null ? '' : `: ${message}`}`);
+  const conditions = { ...record, timeScale: record.run.timeScale };
   return record.targets.map((target) => {
-    const row = judge(target, measured(target, context, fault), record.run.timeScale);
+    const row = judge(target, measured(target, context, fault), conditions);
     return why === undefined ? row : weaken(row, why);
   });
 };

@@ -41,6 +41,8 @@ export interface RunRecord {
   readonly facts: Readonly<Record<string, string | number | boolean>>;
   /** What the environment file says of places; routes and findings need it. */
   readonly places?: Places;
+  /** What a scaled lab adds to a duration that includes a mechanism's time-outs; nothing elsewhere. */
+  readonly stretches?: Readonly<Partial<Record<StretchedMechanism, Stretch>>>;
   /** The confirmation rule, where it is not the default one. */
   readonly confirmation?: {
     /** e_SLO: largest share of errors a recovered service may have. */
@@ -50,6 +52,20 @@ export interface RunRecord {
   };
   /** Why the run ended before it was measured, if it did. */
   readonly ended: { readonly reason: 'finished' | 'aborted' | 'failed'; readonly message: string | null };
+}
+
+/** Mechanisms of a platform that wait for time-outs before they act. */
+export type StretchedMechanism = 'health-checks' | 'liveness' | 'database-checks' | 'first-token';
+
+/**
+ * Real work sets a floor under a lab's time-outs; below it they are longer than the time scale says, and so is whatever
+ * waits for them.
+ */
+export interface Stretch {
+  /** Real milliseconds by which the mechanism may take longer than scaled. */
+  readonly maxMs: number;
+  /** Largest time scale at which it adds nothing. */
+  readonly scale: number;
 }
 
 export interface Places {

@@ -7,7 +7,7 @@ import { judge, judgeBracket, resolvingScale, runVerdict } from './verdict.ts';
 
 const rows = (...verdicts: readonly ('PASS' | 'FAIL' | 'INCONCLUSIVE' | 'NOT MEASURED')[]) =>
   verdicts.map((verdict, index) => ({
-    ...judge(targetOf('outage', { id: `row-${index}`, maxMs: 1 }), { kind: 'none', reason: 'x' }, 1),
+    ...judge(targetOf('outage', { id: `row-${index}`, maxMs: 1 }), { kind: 'none', reason: 'x' }, { timeScale: 1 }),
     verdict,
   }));
 
@@ -53,17 +53,46 @@ describe('a bracket against a bound', () => {
 
   it('names the scale, or says that none will do', () => {
     const bracket = bracketOf(3900, 3800, 4100);
-    const row = judge(targetOf('outage', { maxMs: 120_000 }), { kind: 'duration', bracket }, 30);
+    const row = judge(targetOf('outage', { maxMs: 120_000 }), { kind: 'duration', bracket }, { timeScale: 30 });
     expect(row.reason).toContain('--time-scale 14 or less would resolve it');
     const hopeless: Measured = { kind: 'duration', bracket: bracketOf(4000, 3800, 4100) };
-    expect(judge(targetOf('outage', { maxMs: 120_000 }), hopeless, 30).reason).toContain('no time scale resolves it');
+    expect(judge(targetOf('outage', { maxMs: 120_000 }), hopeless, { timeScale: 30 }).reason).toContain(
+      'no time scale resolves it',
+    );
   });
 
   it('scales real time to documented time, and its error with it', () => {
     const bracket = bracketOf(1000, 900, 1100);
-    const { observed, real } = judge(targetOf('outage', { maxMs: 60_000 }), { kind: 'duration', bracket }, 30);
+    const { observed, real } = judge(
+      targetOf('outage', { maxMs: 60_000 }),
+      { kind: 'duration', bracket },
+      { timeScale: 30 },
+    );
     expect(observed).toEqual({ estimateMs: 30_000, minMs: 27_000, maxMs: 33_000 });
     expect(real).toEqual(bracket);
+  });
+});
+
+describe('a scaled lab whose time-outs have a floor', () => {
+  const target = targetOf('database-failover', { maxMs: 60_000 });
+  const stretches = { 'database-checks': { maxMs: 1400, scale: 8.3 } };
+  const late = (waitsFor: readonly 'database-checks'[]): Measured => ({
+    kind: 'duration',
+    bracket: bracketOf(3200, 3100, 3300),
+    waitsFor,
+  });
+
+  it('does not fail a target for what its time-outs may have added', () => {
+    const row = judge(target, late(['database-checks']), { timeScale: 20, stretches });
+    expect(row.verdict).toBe('INCONCLUSIVE');
+    expect(row.reason).toContain('up to 28.0 s of it may be time-outs');
+    expect(row.reason).toContain('--time-scale 8.3 or less would tell');
+  });
+
+  it('fails it where they cannot explain it, or have no part in it', () => {
+    expect(judge(target, late([]), { timeScale: 20, stretches }).verdict).toBe('FAIL');
+    const worse: Measured = { ...late(['database-checks']), bracket: bracketOf(4600, 4500, 4700) } as Measured;
+    expect(judge(target, worse, { timeScale: 20, stretches }).verdict).toBe('FAIL');
   });
 });
 
@@ -84,7 +113,9 @@ describe('a run', () => {
       verdict: 'VOID',
       reason: 'nothing was broken',
     });
-    const lost = { ...judge(targetOf('one-primary', { maxCount: 0 }), { kind: 'count', count: 1, of: 'writes' }, 1) };
+    const lost = {
+      ...judge(targetOf('one-primary', { maxCount: 0 }), { kind: 'count', count: 1, of: 'writes' }, { timeScale: 1 }),
+    };
     expect(runVerdict([lost], 'the rollback is incomplete').verdict).toBe('FAIL');
   });
 });

@@ -1,6 +1,6 @@
 import { formatDuration } from '../core/duration.ts';
 import type { Figure, LocationBracket, Measured, Share } from './measures/measure.ts';
-import type { Bracket, RunVerdict, Target, Verdict } from './record.ts';
+import type { Bracket, RunRecord, RunVerdict, Stretch, Target, Verdict } from './record.ts';
 import { scaled } from './span.ts';
 
 /** A target and what came of it. `observed` is documented time, to be set against the bound; `real` is what passed. */
@@ -62,11 +62,24 @@ const straddling = (real: Bracket, timeScale: number, maxMs: number): string => 
     : `${text}; --time-scale ${scale >= 10 ? Math.floor(scale) : scale} or less would resolve it`;
 };
 
+/** Where a run took place, as far as verdicts depend on it. */
+export interface Conditions extends Pick<RunRecord, 'stretches'> {
+  readonly timeScale: number;
+}
+
+/** What the time-outs that a duration includes may have added to it altogether, and the scale at which they do not. */
+const stretchOf = ({ waitsFor = [] }: Duration, { stretches = {} }: Conditions): Stretch => {
+  const all = waitsFor.flatMap((mechanism) => stretches[mechanism] ?? []).filter(({ maxMs }) => maxMs > 0);
+  const maxMs = all.reduce((total, one) => total + one.maxMs, 0);
+  return { maxMs, scale: Math.min(...all.map((one) => one.scale)) };
+};
+
 const judgeDuration = (
   measured: Duration,
   maxMs: number | undefined,
-  timeScale: number,
+  conditions: Conditions,
 ): readonly [Verdict, string] => {
+  const { timeScale } = conditions;
   const observed = scaled(measured.bracket, timeScale);
   const text = bracketText(observed);
   if (maxMs === undefined) return ['PASS', `${text}: reported, there is no bound`];
@@ -80,6 +93,15 @@ const judgeDuration = (
       `at least ${least} and not confirmed to be over when the observation ended; bound ${bound}`,
     ];
   }
+  const stretch = stretchOf(measured, conditions);
+  if (verdict === 'FAIL' && observed.minMs - stretch.maxMs * timeScale <= maxMs) {
+    const added = formatDuration(stretch.maxMs * timeScale);
+    return [
+      'INCONCLUSIVE',
+      `${text} is over ${bound}, but up to ${added} of it may be time-outs, which the lab cannot scale so far; ` +
+        `--time-scale ${stretch.scale} or less would tell`,
+    ];
+  }
   if (verdict === 'FAIL') return ['FAIL', `${text} is over ${bound}`];
   if (verdict === 'INCONCLUSIVE') return ['INCONCLUSIVE', straddling(measured.bracket, timeScale, maxMs)];
   if (hiddenMs > maxMs) {
@@ -88,6 +110,14 @@ const judgeDuration = (
   }
   return ['PASS', `${text} is within ${bound}`];
 };
+
+/** One location's part: what is not known to be over elsewhere says nothing of it. */
+const atLocation = (measured: Duration, bracket: Bracket): Duration => ({
+  ...measured,
+  bracket,
+  confirmed: Number.isFinite(bracket.maxMs),
+  hiddenMs: 0,
+});
 
 const percent = (share: number): string => {
   const value = share * 100;
@@ -115,21 +145,22 @@ const judgeCount = (measured: Extract<Measured, { kind: 'count' }>, target: Targ
   return ['PASS', measured.proven === undefined ? text : `${text}: ${measured.proven}`];
 };
 
-const verdictOf = (measured: Measured, target: Target, timeScale: number): readonly [Verdict, string] => {
+const verdictOf = (measured: Measured, target: Target, conditions: Conditions): readonly [Verdict, string] => {
   if (measured.kind === 'none') return ['NOT MEASURED', measured.reason];
   if (measured.kind === 'judged') return [measured.verdict, measured.reason];
-  if (measured.kind === 'duration') return judgeDuration(measured, target.maxMs, timeScale);
+  if (measured.kind === 'duration') return judgeDuration(measured, target.maxMs, conditions);
   return measured.kind === 'share' ? judgeShare(measured, target) : judgeCount(measured, target);
 };
 
-const alsoOf = (measured: Measured, target: Target, timeScale: number): Judged['also'] =>
+const alsoOf = (measured: Measured, target: Target, conditions: Conditions): Judged['also'] =>
   (target.also ?? []).map((other) => ({
     ...other,
-    verdict: measured.kind === 'duration' ? judgeDuration(measured, other.maxMs, timeScale)[0] : 'NOT MEASURED',
+    verdict: measured.kind === 'duration' ? judgeDuration(measured, other.maxMs, conditions)[0] : 'NOT MEASURED',
   }));
 
-export const judge = (target: Target, measured: Measured, timeScale: number): Judged => {
-  const [verdict, reason] = verdictOf(measured, target, timeScale);
+export const judge = (target: Target, measured: Measured, conditions: Conditions): Judged => {
+  const { timeScale } = conditions;
+  const [verdict, reason] = verdictOf(measured, target, conditions);
   const isDuration = measured.kind === 'duration';
   const real = 'bracket' in measured ? (measured.bracket ?? null) : null;
   const { maxMs } = target;
@@ -144,9 +175,12 @@ export const judge = (target: Target, measured: Measured, timeScale: number): Ju
     location: measured.kind === 'none' ? null : (measured.location ?? null),
     locations: (isDuration ? (measured.locations ?? []) : []).map((one) => ({
       ...one,
-      verdict: maxMs === undefined ? null : judgeBracket(scaled(one.bracket, timeScale), maxMs),
+      verdict:
+        maxMs === undefined || measured.kind !== 'duration'
+          ? null
+          : judgeDuration(atLocation(measured, one.bracket), maxMs, conditions)[0],
     })),
-    also: alsoOf(measured, target, timeScale),
+    also: alsoOf(measured, target, conditions),
     figures: measured.kind === 'none' ? [] : (measured.figures ?? []),
     notes: measured.kind === 'none' ? [] : (measured.notes ?? []),
   };

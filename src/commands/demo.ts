@@ -60,7 +60,10 @@ const demo = async (cli: Cli, options: Options): Promise<number> => {
   } finally {
     if (!options.keep && !up.wasUp) await labDown(environment.name);
   }
+  const { columnsText } = await import('../core/terminal.ts');
   const took = formatDuration(cli.clock.monotonicMs() - startedMs);
+  cli.terminal.out('');
+  cli.terminal.out(columnsText(executed.map(({ report }) => [report.run.name, report.verdict, report.run.title])));
   cli.terminal.out(`\n${executed.length} of ${scenarios.length} scenarios, ${took} with bringing the lab up and down`);
   const { demoExitCode } = await import('./execute.ts');
   return cli.signal.aborted ? exitCodes.aborted : demoExitCode(executed);

@@ -5,6 +5,7 @@ import { BlackstartError } from '../core/errors.ts';
 import { type JournalEvent, outstanding } from '../core/journal.ts';
 import type { Blind, InstrumentRecord, Sample, Stream } from '../probes/sample.ts';
 import { startOf } from './recover.ts';
+import { stretchesOf } from './stretches.ts';
 
 /** What the probes left in a run's folder. */
 export interface Recorded {
@@ -137,6 +138,7 @@ export const recordOf = (events: readonly JournalEvent[], recorded: Recorded, fo
     targets: documents.targets as unknown as readonly Target[],
     facts: Object.fromEntries(events.flatMap((event) => (event.type === 'fact' ? [[event.name, event.value]] : []))),
     ...placesOf(documents.environment),
+    ...stretchesOf(documents.environment, started.timeScale),
     ended: endOf(events),
     ...confirmationOf(documents.document),
   };

@@ -40,9 +40,9 @@ const heldFor = '3m';
 /** The shipped experiment with the probes that the trial needs, and no more. */
 const variantOf = (name: string): string => {
   const shipped = parse(readFileSync(path.join(root, 'experiments', `${name}.yaml`), 'utf8'));
-  const from = ['primary', 'failover'];
-  const chat = { probe: 'chat', from, every: `${probeEveryMs}ms`, timeout: `${timeoutMs}ms` };
-  const write = { probe: 'sql-write', from, every: '200ms', timeout: '1s' };
+  const from = (): readonly string[] => ['primary', 'failover'];
+  const chat = { probe: 'chat', from: from(), every: `${probeEveryMs}ms`, timeout: `${timeoutMs}ms` };
+  const write = { probe: 'sql-write', from: from(), every: '200ms', timeout: '1s' };
   const faults = shipped.faults.map((fault: { for: string }) =>
     fault.for === 'until-recovered' ? fault : { ...fault, for: heldFor },
   );
@@ -71,7 +71,7 @@ export interface TrialLab {
 
 export interface TrialRun extends RunComparison {
   readonly report: Report;
-  /** Most that the estimate of an outage may be off by: one spacing and one latency, and what the oracle is unsure of. */
+  /** Most that the estimate of an outage may be off by: one spacing, one latency, what the oracle is unsure of. */
   readonly errorMaxMs: (truth: Interval) => number;
 }
 
@@ -133,7 +133,7 @@ const durationsOf = (
   return durations;
 };
 
-/** Brings a lab up for trials of one experiment. It has a home of its own, so another lab of this user is not touched. */
+/** Brings a lab up for trials of one experiment. It has a home of its own: another lab of this user is not touched. */
 export const startTrialLab = async ({ name, timeScale, location }: TrialExperiment): Promise<TrialLab> => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'blackstart-truth-'));
   const home = path.join(folder, 'home');

@@ -3,6 +3,8 @@ import { elapsed } from '../span.ts';
 import { defineMeasure, figure, none, probeParam } from './measure.ts';
 import { causedBy, newAuthority, streamsOfProbe } from './select.ts';
 
+const waitsFor = ['database-checks'] as const;
+
 export const databaseFailover = defineMeasure({
   name: 'database-failover',
   summary: 'Fault effective to the first write acknowledged by a new primary (a new epoch).',
@@ -15,7 +17,7 @@ export const databaseFailover = defineMeasure({
     if (found !== undefined) {
       const notes = [`${found.stream} saw it first: ${found.epoch} after ${found.previous}`];
       const location = streams.find(({ stream }) => stream.stream === found.stream)?.stream.location;
-      return { kind: 'duration', bracket: elapsed(fault.effective, found.span), location, notes };
+      return { kind: 'duration', bracket: elapsed(fault.effective, found.span), waitsFor, location, notes };
     }
     const failing = streams.find((one) => causedBy(one, fault).length > 0);
     if (failing === undefined) return none('the database did not change hands in this run');
@@ -26,6 +28,7 @@ export const databaseFailover = defineMeasure({
       kind: 'duration',
       bracket: elapsed(fault.effective, span),
       location: failing.stream.location,
+      waitsFor,
       confirmed: false,
       figures: [figure('writes that failed', failing.counts.bad, 'count')],
     };

@@ -26,6 +26,7 @@ export const dnsRemoval = defineMeasure({
       bracket: worst.bracket,
       location: worst.location,
       locations,
+      waitsFor: kind === 'refused' ? [] : ['health-checks'],
       confirmed: Number.isFinite(worst.bracket.maxMs),
       hiddenMs: longestHiddenMs(streams, fault.effective.minMs, context.endMs),
       figures: [figure('endpoint', kind, 'text')],

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { BaselineRow } from '../baseline.ts';
 import type { FaultWindow } from '../fault-window.ts';
-import type { Bracket, RunRecord, Target, Verdict } from '../record.ts';
+import type { Bracket, RunRecord, StretchedMechanism, Target, Verdict } from '../record.ts';
 import type { StreamAnalysis } from '../stream.ts';
 
 /** Everything a measure may look at. It never looks at the world. */
@@ -51,6 +51,8 @@ export type Measured =
       readonly confirmed?: boolean;
       /** An outage of up to this may hide in time that nobody could see. */
       readonly hiddenMs?: number;
+      /** What the platform waited for in it: in a scaled lab its time-outs may be longer than scaled. */
+      readonly waitsFor?: readonly StretchedMechanism[];
     })
   | (Beside & { readonly kind: 'share'; readonly share: Share; readonly of: number })
   | (Beside & { readonly kind: 'count'; readonly count: number; readonly of: string; readonly proven?: string | false })

@@ -66,6 +66,7 @@ const judgeOutages = (
     bracket: worst.bracket,
     location: worst.location,
     locations: worstByLocation(outcomes).map(({ location, bracket }) => ({ location, bracket })),
+    waitsFor: ['health-checks', 'database-checks'],
     confirmed: outcomes.every((outcome) => outcome.confirmed),
     hiddenMs: longestHiddenMs(streams, fault.effective.minMs, faultEndMs(context, fault)),
     figures,

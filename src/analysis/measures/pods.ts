@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Observation } from '../../core/observation.ts';
 import { good } from '../evidence.ts';
 import type { FaultWindow } from '../fault-window.ts';
+import type { StretchedMechanism } from '../record.ts';
 import { bracketOf, elapsed, type Span } from '../span.ts';
 import type { StreamAnalysis } from '../stream.ts';
 import { firstSentFrom, isServed, latenciesOf } from '../stream.ts';
@@ -14,6 +15,10 @@ export const outOfRotation = (context: Context, fault: FaultWindow): Observation
     .filter((seen) => seen.name === 'pod.not-ready' || seen.name === 'pod.deleted')
     .filter((seen) => fault.pods.has(seen.subject) && seen.maxMs >= fault.effective.minMs)
     .toSorted((a, b) => a.maxMs - b.maxMs)[0];
+
+/** A process that hangs is found by time-outs; one that died refuses at once. */
+const waitsOf = (fault: FaultWindow, ...mechanisms: readonly StretchedMechanism[]): readonly StretchedMechanism[] =>
+  fault.faults.some((name) => name.endsWith('.hang')) ? mechanisms : [];
 
 export const podDetection = defineMeasure({
   name: 'pod-detection',
@@ -29,6 +34,7 @@ export const podDetection = defineMeasure({
     return {
       kind: 'duration',
       bracket: elapsed(fault.effective, span),
+      waitsFor: waitsOf(fault, 'liveness'),
       confirmed: seen !== undefined,
       figures: [figure('process', kind, 'text')],
       notes: [`for a ${kind} process; a ${other} one was not part of this run`],
@@ -106,6 +112,7 @@ export const retryDelay = defineMeasure({
     return {
       kind: 'duration',
       bracket: bracketOf(exposed.extraMs, exposed.extraMs, exposed.extraMs),
+      waitsFor: waitsOf(fault, 'first-token'),
       location,
       figures,
       notes,
@@ -163,7 +170,13 @@ export const replacement = defineMeasure({
       // The probes' own first answer is what was seen; somebody else may have had one since the pod was ready.
       const seenMs = first.endedMs - (fault.effective.minMs + fault.effective.maxMs) / 2;
       const estimated = bracketOf(seenMs, bracket.minMs, bracket.maxMs);
-      return { kind: 'duration', bracket: estimated, location: first.location, notes: [`${first.pod} took its place`] };
+      return {
+        kind: 'duration',
+        bracket: estimated,
+        waitsFor: waitsOf(fault, 'liveness'),
+        location: first.location,
+        notes: [`${first.pod} took its place`],
+      };
     }
     const [podName, span] = [...ready][0] ?? [];
     const minMs = span?.minMs ?? context.endMs;

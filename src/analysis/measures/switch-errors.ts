@@ -4,6 +4,7 @@ import { notGoodMs } from '../outages.ts';
 import { bracketOf } from '../span.ts';
 import type { StreamAnalysis } from '../stream.ts';
 import { firstSentFrom } from '../stream.ts';
+import { endpointKind } from './dns-removal.ts';
 import { type Context, defineMeasure, figure, none, probeParam } from './measure.ts';
 import { affectedStreams, faultEndMs, longestHiddenMs, removals, requiredStreams, worstOf } from './select.ts';
 
@@ -47,6 +48,7 @@ export const switchErrors = defineMeasure({
       bracket: worst.bracket,
       location: worst.location,
       locations: locations.map(({ location, bracket }) => ({ location, bracket })),
+      waitsFor: endpointKind(fault.faults) === 'refused' ? [] : ['health-checks'],
       hiddenMs: longestHiddenMs(streams, fromMs, fromMs + worst.switchedAfterMs),
       figures: locations.map((one) => figure(`${one.location} switched after`, one.switchedAfterMs, 'ms')),
       notes: ['errors after the switch, while the database had no writer, are not errors of the switch'],
