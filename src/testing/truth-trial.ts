@@ -110,14 +110,18 @@ const durationsOf = (
   truths: readonly Truth[],
   oracle: readonly OracleSample[],
 ): Readonly<Record<string, Interval>> => {
-  const since = (fromMs: number, toMs: number): Interval => ({ minMs: fromMs - fault.atMs, maxMs: toMs - fault.atMs });
+  const since = (fromMs: number, toMs: number): Interval => ({
+    minMs: Math.max(0, fromMs - fault.atMs),
+    maxMs: Math.max(0, toMs - fault.atMs),
+  });
   const durations: Record<string, Interval> = {};
   const pod = report.faults[0]?.target.split('/').at(-1);
-  const out = firstAfter(truths, fault.atMs, ({ event, subject }) => event === 'pod.not-ready' && subject === pod);
+  // A pod that is deleted leaves rotation before its process dies.
+  const out = truths.find(({ event, subject }) => event === 'pod.not-ready' && subject === pod);
   if (out !== undefined) durations['pod.detection'] = since(out.atMs, out.atMs);
   const ready = firstAfter(
     truths,
-    (out ?? fault).atMs,
+    fault.atMs,
     ({ event, subject }) => event === 'pod.ready' && subject.startsWith('llm-'),
   );
   const answer = oracle.find((one) => one.ok && one.pod === ready?.subject && one.endedMs >= (ready?.atMs ?? 0));
