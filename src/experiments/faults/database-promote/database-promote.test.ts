@@ -133,4 +133,16 @@ describe('failing back from a promotion', () => {
       difference: `db: was ${home}, is now somewhere.else`,
     });
   });
+
+  it('touches nothing when somebody pointed the name elsewhere, however far the promotion came', async () => {
+    for (const state of [{ east: west }, {}, { west: east }]) {
+      const world = worldOf({ ...state, name: 'somewhere.else' });
+      await expect(databasePromote.revert(undo, contextOf(world.ports))).rejects.toMatchObject({
+        code: 'CONFLICT',
+        message: expect.stringContaining(`was ${home}, is now somewhere.else`),
+      });
+      expect(world.calls).toEqual([]);
+      expect(await databasePromote.isReverted(undo, contextOf(world.ports))).toMatchObject({ state: 'conflict' });
+    }
+  });
 });

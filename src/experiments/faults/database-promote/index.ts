@@ -73,6 +73,13 @@ export const resyncOriginal = async (undo: Undo, context: FaultContext): Promise
   await untilDatabase(context, undo.original, `a replica of ${undo.promoted.instance}`, isReplica);
 };
 
+/** What the name points at when it is neither home nor where the drill points it: somebody else decided that. */
+const foreignName = async (undo: Undo, { ports, signal }: FaultContext): Promise<string | undefined> => {
+  const now = (await ports.route53().getRecord(undo.zoneId, undo.recordName, signal))?.value ?? 'nothing';
+  const isKnown = now === undo.recordValue || now.startsWith(`${undo.promoted.instance}.`);
+  return isKnown ? undefined : `${undo.recordName}: was ${undo.recordValue}, is now ${now}`;
+};
+
 const pointHome = async (undo: Undo, { ports, signal }: FaultContext): Promise<void> => {
   const { zoneId, recordName: name, recordValue: value, ttlSeconds } = undo;
   const record = await ports.route53().getRecord(zoneId, name, signal);
@@ -94,6 +101,9 @@ const drainMarginMs = 500;
  */
 const failBack = async (undo: Undo, context: FaultContext): Promise<void> => {
   const { ports, signal, clock } = context;
+  const foreign = await foreignName(undo, context);
+  // The name says who has the newest writes. Where it says something else, no instance may be made a copy of another.
+  if (foreign !== undefined) throw new BlackstartError('CONFLICT', foreign, 'Decide where the name belongs.');
   const look = async (one: z.output<typeof place>): Promise<DatabaseInstance> =>
     await describe(ports.rds(one.region), one.instance, signal);
   if ((await look(undo.promoted)).source !== undo.original.instance) {
@@ -112,6 +122,8 @@ const failBack = async (undo: Undo, context: FaultContext): Promise<void> => {
 
 const stateOf = async (undo: Undo, context: FaultContext): Promise<RevertState> => {
   const { ports, signal } = context;
+  const difference = await foreignName(undo, context);
+  if (difference !== undefined) return { state: 'conflict', difference };
   const promoted = await describe(ports.rds(undo.promoted.region), undo.promoted.instance, signal);
   const original = await describe(ports.rds(undo.original.region), undo.original.instance, signal);
   if (promoted.source !== undo.original.instance || promoted.status !== 'available') {
@@ -123,11 +135,8 @@ const stateOf = async (undo: Undo, context: FaultContext): Promise<RevertState> 
   if (original.status !== 'available' || (original.multiZone && original.secondaryZone === null)) {
     return { state: 'pending', detail: `${original.id} gets its standby back (${original.status})` };
   }
-  const record = await ports.route53().getRecord(undo.zoneId, undo.recordName, signal);
-  if (record?.value === undo.recordValue) return { state: 'reverted' };
-  if (record?.value.startsWith(`${promoted.id}.`)) return { state: 'pending', detail: `${undo.recordName} moves home` };
-  const now = record?.value ?? 'nothing';
-  return { state: 'conflict', difference: `${undo.recordName}: was ${undo.recordValue}, is now ${now}` };
+  if (await isHome(undo, context)) return { state: 'reverted' };
+  return { state: 'pending', detail: `${undo.recordName} moves home` };
 };
 
 /** Promotes the failover region's database replica. Undone by failing back: resync, name, promotion, replica again. */
