@@ -61,6 +61,15 @@ export const untilDatabase = async (
   }
 };
 
+/** Waits until no change is under way: what an instance is in the middle of one says nothing yet. */
+const atRest = async (context: FaultContext, where: z.output<typeof place>): Promise<DatabaseInstance> => {
+  const { ports, clock, signal } = context;
+  return await poll(clock, lookEveryMs, signal, async () => {
+    const now = await describe(ports.rds(where.region), where.instance, signal);
+    return ['available', 'stopped', 'failed'].includes(now.status) ? now : undefined;
+  });
+};
+
 /** Makes the original primary a replica of the promoted one, so that nothing written since the promotion is lost. */
 export const resyncOriginal = async (undo: Undo, context: FaultContext): Promise<void> => {
   const original = await describe(context.ports.rds(undo.original.region), undo.original.instance, context.signal);
@@ -104,11 +113,13 @@ const failBack = async (undo: Undo, context: FaultContext): Promise<void> => {
   const foreign = await foreignName(undo, context);
   // The name says who has the newest writes. Where it says something else, no instance may be made a copy of another.
   if (foreign !== undefined) throw new BlackstartError('CONFLICT', foreign, 'Decide where the name belongs.');
-  const look = async (one: z.output<typeof place>): Promise<DatabaseInstance> =>
-    await describe(ports.rds(one.region), one.instance, signal);
-  if ((await look(undo.promoted)).source !== undo.original.instance) {
-    const standsAlone = (await look(undo.original)).source === null;
-    if (!(standsAlone && (await isHome(undo, context)))) {
+  if ((await atRest(context, undo.promoted)).source !== undo.original.instance) {
+    const original = await atRest(context, undo.original);
+    if (original.source === null && (await isHome(undo, context))) {
+      // The platform may have shut it when the other one was promoted; the name says that it still has every write.
+      if (original.status === 'stopped') await ports.rds(undo.original.region).start(original.id, signal);
+      await untilDatabase(context, undo.original, 'available again', () => true);
+    } else {
       await resyncOriginal(undo, context);
       await pointHome(undo, context);
       await clock.sleep(undo.ttlSeconds * 1000 + drainMarginMs, signal);
@@ -150,11 +161,13 @@ export const databasePromote = defineFault({
   expiry: 'none on the target side: a promotion stays until it is failed back',
 
   permissions: (_params, environment) => [
-    ...['rds:DescribeDBInstances', 'rds:PromoteReadReplica', 'rds:CreateDBInstanceReadReplica'].map((action) => ({
-      provider: 'aws' as const,
-      action,
-      resource: `arn:aws:rds:*:${environment.aws.account}:db:*`,
-    })),
+    ...['DescribeDBInstances', 'PromoteReadReplica', 'CreateDBInstanceReadReplica', 'StartDBInstance'].map(
+      (action) => ({
+        provider: 'aws' as const,
+        action: `rds:${action}`,
+        resource: `arn:aws:rds:*:${environment.aws.account}:db:*`,
+      }),
+    ),
     {
       provider: 'aws',
       action: 'route53:ChangeResourceRecordSets',
