@@ -1,6 +1,8 @@
 import { execFile, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,6 +10,7 @@ import { runCli } from './cli.ts';
 import { systemClock } from './core/clock.ts';
 import { BlackstartError, exitCodes } from './core/errors.ts';
 import type { Terminal } from './core/terminal.ts';
+import { itWith } from './testing/needs.ts';
 
 const launcher = path.join(import.meta.dirname, '..', 'bin', 'blackstart.mjs');
 
@@ -161,6 +164,33 @@ describe('the process', () => {
       launcher,
     ]);
     expect(stdout).toBe('{\n');
+  });
+
+  const script = ['/usr/bin/script', '/bin/script'].find((file) => existsSync(file));
+  const isLinux = process.platform === 'linux';
+
+  itWith('script', script !== undefined && isLinux)('ends in good order when its terminal goes away', async () => {
+    const reports = mkdtempSync(path.join(os.tmpdir(), 'blackstart-hangup-'));
+    const journal = (): string => {
+      const [run] = readdirSync(reports);
+      const file = path.join(reports, run ?? '', 'journal.jsonl');
+      return run !== undefined && existsSync(file) ? readFileSync(file, 'utf8') : '';
+    };
+    const until = async (pattern: RegExp): Promise<void> => {
+      for (let look = 0; look < 400 && !pattern.test(journal()); look += 1) await systemClock.sleep(50);
+      expect(journal()).toMatch(pattern);
+    };
+    const command = `"${process.execPath}" "${launcher}" observe ${url} --for 60s --every 50ms`;
+    const terminal = spawn(script ?? '', ['-qc', command, '/dev/null'], {
+      // As a person has it, not as CI does: what is drawn must be written to the terminal that goes away.
+      env: { ...process.env, CI: '', TERM: 'xterm', BLACKSTART_REPORTS: reports },
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
+    await until(/"phase.started"/);
+    await systemClock.sleep(500);
+    terminal.kill('SIGKILL');
+    await until(/"run.ended"/);
+    rmSync(reports, { recursive: true });
   });
 
   it('ends an observation on Ctrl-C with what it saw, exit 130, and nothing but JSON on standard output', async () => {

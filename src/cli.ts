@@ -154,18 +154,24 @@ const listen = (terminal: Terminal, controller: AbortController, undoing: Undoin
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
 };
 
-/** A reader that went away (`blackstart list | head`) must neither crash a run nor stop its rollback. */
-const tolerateClosedPipes = (): void => {
+/** What writing says when the reader of a pipe, or the terminal itself, is gone. */
+const goneCodes: readonly (string | undefined)[] = ['EPIPE', 'EIO'];
+
+/**
+ * A reader that went away (`blackstart list | head`, a connection that dropped and took the terminal along) must
+ * neither crash a run nor stop its rollback.
+ */
+const tolerateGoneReaders = (): void => {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
+      if (!goneCodes.includes(error.code)) throw error;
     });
   }
 };
 
 /** The program: what `bin/blackstart.mjs` starts. */
 export const main = async (argv: readonly string[]): Promise<void> => {
-  tolerateClosedPipes();
+  tolerateGoneReaders();
   const terminal = terminalOf({ out: process.stdout, error: process.stderr, input: process.stdin, env: process.env });
   const controller = new AbortController();
   const undoing: Undoing = { runId: undefined, what: undefined };

@@ -232,6 +232,15 @@ describe('EC2, RDS and Route 53 through the official clients', () => {
     expect(await ports.rds(west).describe(replica, signal)).toBeUndefined();
   });
 
+  it('starts an instance that was stopped, and no other', async () => {
+    const primary = 'conversations-us-west-2';
+    await expect(ports.rds(west).start(primary, signal)).rejects.toThrow(/InvalidDBInstanceState/);
+    const stopped = aws.instances.get(primary);
+    if (stopped !== undefined) stopped.status = 'stopped';
+    await ports.rds(west).start(primary, signal);
+    expect(await ports.rds(west).describe(primary, signal)).toMatchObject({ status: 'available' });
+  });
+
   it('reads health, moves the database name and shifts weights', async () => {
     const route53 = ports.route53();
     const { hostedZoneId: zone, databaseHost: name, host } = environment.service;

@@ -212,6 +212,8 @@ export interface RdsPort {
   describe(instance: string, signal: AbortSignal): Promise<DatabaseInstance | undefined>;
   /** RebootDBInstance with ForceFailover. */
   failover(instance: string, signal: AbortSignal): Promise<void>;
+  /** StartDBInstance, of one that is stopped: it comes back with the data it has. */
+  start(instance: string, signal: AbortSignal): Promise<void>;
   /** PromoteReadReplica. One-way. */
   promote(instance: string, signal: AbortSignal): Promise<void>;
   /** Makes a lost or detached instance a replica of `source` again (CreateDBInstanceReadReplica). */

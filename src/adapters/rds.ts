@@ -52,6 +52,12 @@ export const createRdsPort = (
       await caller.call('RebootDBInstance', signal, (options) => client.send(command, options));
     },
 
+    async start(instance, signal) {
+      const { sdk, client } = await load();
+      const command = new sdk.StartDBInstanceCommand({ DBInstanceIdentifier: instance });
+      await caller.call('StartDBInstance', signal, (options) => client.send(command, options));
+    },
+
     async promote(instance, signal) {
       const { sdk, client } = await load();
       const command = new sdk.PromoteReadReplicaCommand({ DBInstanceIdentifier: instance });

@@ -11,7 +11,7 @@ export interface Cli {
   /** Path of the launcher, for processes that must outlive this one. */
   readonly launcher: string;
   /** Told what is being put back, so that a second Ctrl-C can say it. */
-  undoing(runId: string, what: string): void;
+  undoing(runId: string, what: string | undefined): void;
 }
 
 /** Hands a command's action to `cli.ts`, which runs it and takes its exit code. */

@@ -88,10 +88,8 @@ const requestOf = (cli: Cli, execution: Execution, drawing: Drawing): RunRequest
   const runId = newRunId(clock, scenario.name);
   const streams = streamsOf(scenario);
   const steady = createSteadyState(streams, { ...defaultLimits, errorsMax: scenario.errorsMax });
-  const note = (text: string): void => {
-    cli.undoing(runId, text);
-    drawing.live({ type: 'note', text });
-  };
+  const note = (text: string): void => drawing.live({ type: 'note', text });
+  cli.undoing(runId, undefined);
   return {
     session,
     scenario,
@@ -103,7 +101,7 @@ const requestOf = (cli: Cli, execution: Execution, drawing: Drawing): RunRequest
     ask: cli.terminal.isInteractive ? askOnTerminal : nobodyToAsk,
     signal: cli.signal,
     live: (event) => {
-      if (event.type === 'note') cli.undoing(runId, event.text);
+      if (event.type === 'note' && event.undoing !== undefined) cli.undoing(runId, event.undoing);
       drawing.live(event);
     },
     streams: streams.map(({ params: _, ...stream }) => stream),

@@ -106,6 +106,20 @@ describe('a run', () => {
     expect(await typesOf(folder)).not.toContain('undo.armed');
   });
 
+  it('says what it is putting back, for a person who presses Ctrl-C again', async () => {
+    const undoing: (string | undefined)[] = [];
+    const { request } = setUp({
+      live: (event) => {
+        if (event.type === 'note') undoing.push(event.undoing);
+      },
+    });
+    await withRun(request, [], async (running) => {
+      running.live({ type: 'note', text: 'somebody does not answer' });
+      await running.inject(off);
+    });
+    expect(undoing).toEqual([undefined, 'switch/1', 'switch/1']);
+  });
+
   it('takes an abort as a reason to roll back, not to stop', async () => {
     const { platform, abort, request } = setUp();
     const { error } = await withRun(request, [], async (running: Running) => {

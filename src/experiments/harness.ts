@@ -333,7 +333,7 @@ const runInside = async (
   const tooLong = new BlackstartError('ABORTED', 'the run took longer than limits.runMax', 'Everything is put back.');
   const limit = deadline(session.clock, runMaxMs, tooLong, AbortSignal.any([request.signal, stop.signal]));
   const scope = undoScope(session, runId, journal, randomFrom(request.seed), ({ target, state }) =>
-    live({ type: 'note', text: `${target}: ${state}` }),
+    live({ type: 'note', text: `${target}: ${state}`, undoing: target }),
   );
   const cleanUps: (() => Promise<unknown>)[] = [() => journal.append({ type: 'phase.finished', phase: 'probing' })];
   let error: unknown;

@@ -9,7 +9,8 @@ export type LiveEvent =
   | { readonly type: 'phase'; readonly phase: string; readonly title: string }
   /** What the run waits for now, and for how long at most (real milliseconds). */
   | { readonly type: 'awaiting'; readonly what: string; readonly atMostMs: number }
-  | { readonly type: 'note'; readonly text: string }
+  /** `undoing`: what is being put back, when that is what it tells of. */
+  | { readonly type: 'note'; readonly text: string; readonly undoing?: string }
   | { readonly type: 'counts'; readonly locations: Readonly<Record<string, { good: number; bad: number }>> };
 
 /** Asks the person at the keyboard; fails at once when there is none. */

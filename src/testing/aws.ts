@@ -94,6 +94,14 @@ const serveStandIns = async (layout: LabLayout, standIn: AwsStandIn, signal: Abo
         },
       },
       {
+        route: 'POST /instances/:id/start',
+        answer: ({ params }) => {
+          const one = instances.get(params['id'] ?? '');
+          if (one?.status !== 'stopped') throw new ControlError(400, 'InvalidDBInstanceState', 'it is not stopped');
+          one.status = 'available';
+        },
+      },
+      {
         route: 'POST /instances/:id/promote',
         answer: ({ params }) => {
           const one = instanceOf(params['id']);

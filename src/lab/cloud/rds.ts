@@ -189,6 +189,14 @@ const promote: Operation = async (call) => {
   return await described(call, id);
 };
 
+const start: Operation = async (call) => {
+  const id = call.form.required('DBInstanceIdentifier');
+  call.form.refuseUnknown();
+  await requiredInstance(call, id);
+  await act(call.layout, id, 'start');
+  return await described(call, id);
+};
+
 /**
  * On AWS the identifier must be new. Here it is that of an instance which stands alone: it loses its data and becomes a
  * replica of the source, which stands for deleting it and creating it again.
@@ -217,6 +225,7 @@ const createReplica: Operation = async (call) => {
 const operations: Readonly<Record<string, Operation>> = {
   DescribeDBInstances: describeInstances,
   RebootDBInstance: reboot,
+  StartDBInstance: start,
   PromoteReadReplica: promote,
   CreateDBInstanceReadReplica: createReplica,
 };

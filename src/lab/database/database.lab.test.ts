@@ -325,6 +325,29 @@ describe('a region fails', () => {
   });
 });
 
+describe('a promotion is called off', () => {
+  beforeEach(startLab);
+  afterEach(() => lab.stop());
+
+  test('the fenced primary starts again with all it acknowledged, and the promoted one becomes its copy', async () => {
+    await sql('us-west-2a', insert, ['before', 1]);
+    await isolate('region', 'region/us-west-2');
+    await act(east, 'promote');
+    await untilInstance(east, 'a primary', ({ source }) => source === null);
+    await heal('region');
+    await expect(act(east, 'start')).rejects.toMatchObject({ code: 'InvalidDBInstanceState' });
+    await act(west, 'start');
+    await untilInstance(west, 'redundant', (one) => one.status === 'available' && one.secondaryZone === 'us-west-2b');
+    expect(await indexesIn('us-west-2a', 'before')).toEqual([1]);
+    await act(east, 'replica-of', { source: west });
+    await untilInstance(east, 'a replica', ({ source, status }) => source === west && status === 'available');
+    await sql('us-west-2a', insert, ['after', 1]);
+    await until('the row in the east', async () =>
+      (await indexesIn('us-east-1a', 'after')).length === 1 ? true : undefined,
+    );
+  });
+});
+
 describe('the end', () => {
   test('no server outlives the process that runs them, even when it is killed', async () => {
     await startLab();

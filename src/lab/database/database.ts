@@ -29,7 +29,7 @@ import {
   zoneAnswers,
 } from './monitor.ts';
 import { coldCopy, createNode, initialise, type PostgresNode } from './node.ts';
-import { failOver, promote, rebuildNode, replicaOf } from './operations.ts';
+import { failOver, promote, rebuildNode, replicaOf, startStopped } from './operations.ts';
 
 const sourceBody = z.strictObject({ source: z.string().min(1) });
 
@@ -41,6 +41,10 @@ const routesOf = (service: Service): readonly ControlRoute[] => [
   {
     route: 'POST /instances/:id/failover',
     answer: ({ params }) => failOver(service, instanceOf(service, params['id'] ?? ''), 'manual'),
+  },
+  {
+    route: 'POST /instances/:id/start',
+    answer: ({ params }) => startStopped(service, instanceOf(service, params['id'] ?? '')),
   },
   {
     route: 'POST /instances/:id/promote',

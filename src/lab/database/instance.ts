@@ -11,6 +11,7 @@ export type InstanceStatus =
   | 'failing-over'
   | 'rebooting'
   | 'modifying'
+  | 'starting'
   /** Fenced: its servers were shut because another instance took over while this one could not be reached. */
   | 'stopped'
   | 'failed';

@@ -166,6 +166,17 @@ export const promote = (service: Service, instance: Instance): Description => {
   });
 };
 
+/**
+ * A fenced instance takes up its work again with the data it has: whoever asks has seen to it that no other one has
+ * newer writes. Its standby is started, and taken back into the quorum, by the monitor.
+ */
+export const startStopped = (service: Service, instance: Instance): Description => {
+  if (instance.operation !== undefined || instance.status !== 'stopped') throw invalidState(instance, 'not stopped');
+  return begin(service, instance, 'start', 'starting', async (signal) => {
+    await instance.writer.start(signal);
+  });
+};
+
 /** Rebuilds a server from the primary and lets it stream from `upstream`, which may be a replica itself. */
 export const rebuildNode = async (
   service: Service,

@@ -10,10 +10,27 @@ const east = 'conversations-us-east-1';
 const home = `${west}.rds`;
 
 /** A world of two instances and one name, with the rules of RDS that matter; `stopAfter` kills the client there. */
-const worldOf = (state: { west?: string | null; east?: string | null; name?: string; stopAfter?: number }) => {
+const worldOf = (state: {
+  west?: string | null;
+  east?: string | null;
+  name?: string;
+  stopAfter?: number;
+  /** Looks at the eastern instance for which its promotion is still under way. */
+  promotingFor?: number;
+  westStopped?: boolean;
+}) => {
   const source: Record<string, string | null> = { [west]: state.west ?? null, [east]: state.east ?? null };
   let name = state.name ?? home;
   let left = state.stopAfter ?? Number.POSITIVE_INFINITY;
+  let promotingFor = state.promotingFor ?? 0;
+  let westStopped = state.westStopped ?? false;
+  const statusOf = (id: string): string => {
+    if (id === west) return westStopped ? 'stopped' : 'available';
+    if (promotingFor === 0) return 'available';
+    promotingFor -= 1;
+    if (promotingFor === 0) source[east] = null;
+    return 'modifying';
+  };
   const calls: string[] = [];
   const change = (call: string): void => {
     if (left <= 0) throw new Error('killed');
@@ -23,7 +40,7 @@ const worldOf = (state: { west?: string | null; east?: string | null; name?: str
   const describeOne = (id: string): DatabaseInstance => ({
     id,
     arn: id,
-    status: 'available',
+    status: statusOf(id),
     zone: 'z',
     secondaryZone: 'y',
     multiZone: id === west,
@@ -38,7 +55,13 @@ const worldOf = (state: { west?: string | null; east?: string | null; name?: str
         change(`promote ${id}`);
         source[id] = null;
       },
+      start: async (id: string) => {
+        change(`start ${id}`);
+        westStopped = false;
+      },
       createReplica: async (id: string, of: string) => {
+        if (of === west && westStopped) throw new Error('a source must be available');
+        if (id === west) westStopped = false;
         change(`replica ${id} of ${of}`);
         source[id] = of;
       },
@@ -111,6 +134,27 @@ describe('failing back from a promotion', () => {
     expect(world.calls).toEqual([`replica ${east} of ${west}`]);
   });
 
+  it('starts the original again where it was shut for the promotion and has every write', async () => {
+    const world = worldOf({ westStopped: true });
+    await databasePromote.revert(undo, contextOf(world.ports));
+    expect(world.calls).toEqual([`start ${west}`, `replica ${east} of ${west}`]);
+    expect(await databasePromote.isReverted(undo, contextOf(world.ports))).toEqual({ state: 'reverted' });
+  });
+
+  it('makes a copy of the promoted one of an original that was shut and has not every write', async () => {
+    const world = worldOf({ westStopped: true, name: `${east}.rds` });
+    await databasePromote.revert(undo, contextOf(world.ports));
+    expect(world.calls[0]).toBe(`replica ${west} of ${east}`);
+    expect(world.source).toEqual({ [west]: null, [east]: west });
+  });
+
+  it('waits for a promotion that is under way instead of taking it for one that never happened', async () => {
+    const world = worldOf({ east: west, promotingFor: 3 });
+    await databasePromote.revert(undo, contextOf(world.ports));
+    expect(world.calls).toEqual([`replica ${east} of ${west}`]);
+    expect(await databasePromote.isReverted(undo, contextOf(world.ports))).toEqual({ state: 'reverted' });
+  });
+
   it('killed after any call, comes home when it is run again', async () => {
     for (let stopAfter = 0; stopAfter <= 4; stopAfter += 1) {
       const world = worldOf({ name: `${east}.rds`, stopAfter });
@@ -132,5 +176,17 @@ describe('failing back from a promotion', () => {
       state: 'conflict',
       difference: `db: was ${home}, is now somewhere.else`,
     });
+  });
+
+  it('touches nothing when somebody pointed the name elsewhere, however far the promotion came', async () => {
+    for (const state of [{ east: west }, {}, { west: east }]) {
+      const world = worldOf({ ...state, name: 'somewhere.else' });
+      await expect(databasePromote.revert(undo, contextOf(world.ports))).rejects.toMatchObject({
+        code: 'CONFLICT',
+        message: expect.stringContaining(`was ${home}, is now somewhere.else`),
+      });
+      expect(world.calls).toEqual([]);
+      expect(await databasePromote.isReverted(undo, contextOf(world.ports))).toMatchObject({ state: 'conflict' });
+    }
   });
 });

@@ -61,6 +61,15 @@ export const untilDatabase = async (
   }
 };
 
+/** Waits until no change is under way: what an instance is in the middle of one says nothing yet. */
+const atRest = async (context: FaultContext, where: z.output<typeof place>): Promise<DatabaseInstance> => {
+  const { ports, clock, signal } = context;
+  return await poll(clock, lookEveryMs, signal, async () => {
+    const now = await describe(ports.rds(where.region), where.instance, signal);
+    return ['available', 'stopped', 'failed'].includes(now.status) ? now : undefined;
+  });
+};
+
 /** Makes the original primary a replica of the promoted one, so that nothing written since the promotion is lost. */
 export const resyncOriginal = async (undo: Undo, context: FaultContext): Promise<void> => {
   const original = await describe(context.ports.rds(undo.original.region), undo.original.instance, context.signal);
@@ -71,6 +80,13 @@ export const resyncOriginal = async (undo: Undo, context: FaultContext): Promise
   }
   const isReplica = (now: DatabaseInstance): boolean => now.source === undo.promoted.instance;
   await untilDatabase(context, undo.original, `a replica of ${undo.promoted.instance}`, isReplica);
+};
+
+/** What the name points at when it is neither home nor where the drill points it: somebody else decided that. */
+const foreignName = async (undo: Undo, { ports, signal }: FaultContext): Promise<string | undefined> => {
+  const now = (await ports.route53().getRecord(undo.zoneId, undo.recordName, signal))?.value ?? 'nothing';
+  const isKnown = now === undo.recordValue || now.startsWith(`${undo.promoted.instance}.`);
+  return isKnown ? undefined : `${undo.recordName}: was ${undo.recordValue}, is now ${now}`;
 };
 
 const pointHome = async (undo: Undo, { ports, signal }: FaultContext): Promise<void> => {
@@ -94,11 +110,16 @@ const drainMarginMs = 500;
  */
 const failBack = async (undo: Undo, context: FaultContext): Promise<void> => {
   const { ports, signal, clock } = context;
-  const look = async (one: z.output<typeof place>): Promise<DatabaseInstance> =>
-    await describe(ports.rds(one.region), one.instance, signal);
-  if ((await look(undo.promoted)).source !== undo.original.instance) {
-    const standsAlone = (await look(undo.original)).source === null;
-    if (!(standsAlone && (await isHome(undo, context)))) {
+  const foreign = await foreignName(undo, context);
+  // The name says who has the newest writes. Where it says something else, no instance may be made a copy of another.
+  if (foreign !== undefined) throw new BlackstartError('CONFLICT', foreign, 'Decide where the name belongs.');
+  if ((await atRest(context, undo.promoted)).source !== undo.original.instance) {
+    const original = await atRest(context, undo.original);
+    if (original.source === null && (await isHome(undo, context))) {
+      // The platform may have shut it when the other one was promoted; the name says that it still has every write.
+      if (original.status === 'stopped') await ports.rds(undo.original.region).start(original.id, signal);
+      await untilDatabase(context, undo.original, 'available again', () => true);
+    } else {
       await resyncOriginal(undo, context);
       await pointHome(undo, context);
       await clock.sleep(undo.ttlSeconds * 1000 + drainMarginMs, signal);
@@ -112,6 +133,8 @@ const failBack = async (undo: Undo, context: FaultContext): Promise<void> => {
 
 const stateOf = async (undo: Undo, context: FaultContext): Promise<RevertState> => {
   const { ports, signal } = context;
+  const difference = await foreignName(undo, context);
+  if (difference !== undefined) return { state: 'conflict', difference };
   const promoted = await describe(ports.rds(undo.promoted.region), undo.promoted.instance, signal);
   const original = await describe(ports.rds(undo.original.region), undo.original.instance, signal);
   if (promoted.source !== undo.original.instance || promoted.status !== 'available') {
@@ -123,11 +146,8 @@ const stateOf = async (undo: Undo, context: FaultContext): Promise<RevertState> 
   if (original.status !== 'available' || (original.multiZone && original.secondaryZone === null)) {
     return { state: 'pending', detail: `${original.id} gets its standby back (${original.status})` };
   }
-  const record = await ports.route53().getRecord(undo.zoneId, undo.recordName, signal);
-  if (record?.value === undo.recordValue) return { state: 'reverted' };
-  if (record?.value.startsWith(`${promoted.id}.`)) return { state: 'pending', detail: `${undo.recordName} moves home` };
-  const now = record?.value ?? 'nothing';
-  return { state: 'conflict', difference: `${undo.recordName}: was ${undo.recordValue}, is now ${now}` };
+  if (await isHome(undo, context)) return { state: 'reverted' };
+  return { state: 'pending', detail: `${undo.recordName} moves home` };
 };
 
 /** Promotes the failover region's database replica. Undone by failing back: resync, name, promotion, replica again. */
@@ -141,11 +161,13 @@ export const databasePromote = defineFault({
   expiry: 'none on the target side: a promotion stays until it is failed back',
 
   permissions: (_params, environment) => [
-    ...['rds:DescribeDBInstances', 'rds:PromoteReadReplica', 'rds:CreateDBInstanceReadReplica'].map((action) => ({
-      provider: 'aws' as const,
-      action,
-      resource: `arn:aws:rds:*:${environment.aws.account}:db:*`,
-    })),
+    ...['DescribeDBInstances', 'PromoteReadReplica', 'CreateDBInstanceReadReplica', 'StartDBInstance'].map(
+      (action) => ({
+        provider: 'aws' as const,
+        action: `rds:${action}`,
+        resource: `arn:aws:rds:*:${environment.aws.account}:db:*`,
+      }),
+    ),
     {
       provider: 'aws',
       action: 'route53:ChangeResourceRecordSets',
