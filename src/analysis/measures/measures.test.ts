@@ -324,6 +324,24 @@ describe('regions', () => {
     expect(judged(target, [...chats(away), health(gone)], { faults }).verdict).not.toBe('PASS');
     expect(judged(target, chats(away), { faults }).reason).toContain('no probe named health');
   });
+
+  it('a stream too slow to confirm a recovery still proves that it was served, whatever the way home was like', () => {
+    const target = targetOf('serves', { with: { stream: 'health', proves: 'vectors' } });
+    const slowly = (script: Script): Streams[number] => [
+      named('health', 'health', 'near', { required: false, everyMs: 1000 }),
+      script,
+    ];
+    const switched = downFrom(40_100, 44_500, away);
+    const homeward: Script = (atMs) => (within(atMs, 95_000, 110_000) ? bad('503', atMs) : switched(atMs));
+    const row = judged(target, [...chats(away), slowly(homeward)], { faults });
+    expect(row).toMatchObject({ verdict: 'PASS' });
+    expect(row.reason).toContain('from east');
+    expect(row.figures.find(({ name }) => name === 'near answered from elsewhere after')).toMatchObject({ unit: 'ms' });
+    const flickering: Script = (atMs) => (atMs > 60_000 && atMs % 2000 === 0 ? bad('503', atMs) : away(atMs));
+    expect(judged(target, [...chats(away), slowly(flickering)], { faults }).verdict).toBe('FAIL');
+    const once: Script = (atMs) => (within(atMs, 41_000, 86_000) ? bad('timeout', atMs, 1000) : away(atMs));
+    expect(judged(target, [...chats(away), slowly(once)], { faults }).verdict).toBe('INCONCLUSIVE');
+  });
 });
 
 describe('pods', () => {
