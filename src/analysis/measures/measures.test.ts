@@ -168,8 +168,21 @@ describe('shares', () => {
       (atMs) =>
         within(atMs, 40_000, 90_000) && atMs % (50 * every) === 0 ? bad('503', atMs) : west(atMs);
     const target = targetOf('throughput-loss', { maxShare: 0.1 });
-    expect(judged(target, chats(losing(11)), { faults: [podFault()] }).verdict).toBe('PASS');
+    const tenth = judged(target, chats(losing(11)), { faults: [podFault()] });
+    expect(tenth.verdict).toBe('PASS');
+    // The bracket stays what was measured: it is the promise that allows for its error.
+    expect(tenth.share?.max).toBeGreaterThan(0.1);
     expect(judged(target, chats(losing(5)), { faults: [podFault()] }).verdict).toBe('FAIL');
+  });
+
+  it('throughput better than the baseline keeps its error: a bracket without width would claim to know exactly', () => {
+    const strays: Script = (atMs) => (atMs < 40_000 && atMs % 2500 === 0 ? bad('503', atMs) : west(atMs));
+    const { share } = judged(targetOf('throughput-loss', { maxShare: 0.1 }), chats(strays), { faults: [podFault()] });
+    if (share === null) throw new Error('no share');
+    expect(share.max - share.min).toBeGreaterThan(0.005);
+    expect(share.estimate).toBeCloseTo(-0.02, 2);
+    expect(share.min).toBeLessThanOrEqual(share.estimate);
+    expect(share.estimate).toBeLessThanOrEqual(share.max);
   });
 
   it('served-share counts the retrying clients of the broken region', () => {
