@@ -218,12 +218,24 @@ export interface RdsPort {
   createReplica(instance: string, source: string, signal: AbortSignal): Promise<void>;
 }
 
+/** What one checker of a health check says. */
+export interface HealthReport {
+  /** Where it looks from: its region and address. */
+  readonly checker: string;
+  readonly healthy: boolean;
+  /** When it last looked, by its own wall clock (epoch). */
+  readonly checkedAtMs: number;
+}
+
 export interface HealthCheckStatus {
   readonly id: string;
   /** The region it watches: its domain name is `<region>.<service host>`. */
   readonly region: string;
   readonly healthy: boolean;
   readonly detail: string;
+  /** How it is set up, for people: such as `every 10 s, 3 failures`. */
+  readonly configured: string;
+  readonly reports: readonly HealthReport[];
 }
 
 export interface DnsRecord {

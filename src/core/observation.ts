@@ -15,6 +15,7 @@ export const observationSchema = z.strictObject({
     'replicas.changed', // subject: zone; data.ready
     'health.failed', // subject: region; the health check that steers DNS turned unhealthy (detection)
     'health.restored', // subject: region
+    'health.checked', // subject: region; data: per checker the instants of its checks, with what it said then
     'zone.removed', // subject: zone, no longer among the DNS answers
     'zone.restored', // subject: zone
     'route.changed', // subject: client location; data.from, data.to are regions

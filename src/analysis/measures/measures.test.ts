@@ -401,15 +401,61 @@ describe('pods', () => {
 });
 
 describe('health and routes', () => {
+  /** Two checkers of the region west: a check every `everyMs`, and from 40.2 s on one failure every 1.1 s. */
+  const checked = (everyMs: number, failuresAtTurn: number, looksEveryMs = 200): RunRecord['observations'] =>
+    [0, 130].map((phaseMs, checker) => {
+      const times: string[] = [];
+      for (let atMs = 10_000 + phaseMs; atMs < 40_000; atMs += everyMs) times.push(`${atMs}+`);
+      for (let failure = 1; failure < 8; failure += 1) {
+        times.push(`${40_200 + phaseMs + failure * 1100}${failure >= failuresAtTurn ? '-' : '+'}`);
+      }
+      const data = { configured: 'every 10 s, 3 failures', looksEveryMs, [`127.0.0.${checker}`]: times.join(' ') };
+      return seen('health.checked', 'west', 10_000, 50_000, data);
+    });
+
   it.each([
-    [{ 'health.periodMs': 333.3, 'health.failuresAtRemoval': 3, 'health.failuresTolerated': 2 }, 'PASS'],
-    [{ 'health.periodMs': 500, 'health.failuresAtRemoval': 3 }, 'FAIL'],
-    [{ 'health.periodMs': 333.3, 'health.failuresAtRemoval': 2 }, 'FAIL'],
-    [{ 'health.periodMs': 333.3 }, 'INCONCLUSIVE'],
-    [{}, 'NOT MEASURED'],
-  ])('health-period with %o is %s', (facts, verdict) => {
+    ['as documented', checked(335, 3), 'PASS', 'as documented'],
+    ['checks too seldom', checked(500, 3), 'FAIL', 'every 15000 documented ms'],
+    ['a region removed after two failures', checked(335, 2), 'FAIL', '2 failures removed'],
+    ['a region removed after four failures', checked(335, 4), 'FAIL', '4 failures removed'],
+    // The reports are those of the checks, not of a verdict: they say nothing about how many it takes.
+    ['a first failure that reads as one', checked(335, 1), 'INCONCLUSIVE', 'how many failures'],
+    ['no failure at all', checked(335, 99), 'INCONCLUSIVE', 'how many failures'],
+    ['looks as rare as the checks', checked(335, 3, 330), 'INCONCLUSIVE', 'too rare to tell'],
+    ['nobody who reports', [], 'NOT MEASURED', 'no checker'],
+  ])('health-period with %s', (_what, observations, verdict, reason) => {
     const target = targetOf('health-period', { with: { period: '10s', failures: 3 } });
-    expect(judged(target, chats(west), { facts }).verdict).toBe(verdict);
+    const row = judged(target, chats(west), { observations, faults: [regionFault()] });
+    expect(row.verdict).toBe(verdict);
+    expect(row.reason).toContain(reason);
+  });
+
+  it('health-period counts what it rests on, and says that two failures were tolerated', () => {
+    const target = targetOf('health-period', { with: { period: '10s', failures: 3 } });
+    const row = judged(target, chats(west), { observations: checked(335, 3), faults: [regionFault()] });
+    const value = (name: string) => row.figures.find((one) => one.name === name)?.value;
+    expect(value('period')).toBeCloseTo(335, 6);
+    expect(value('times between two checks')).toBeGreaterThan(150);
+    expect(value('failures at removal')).toBe('3');
+    expect(value('failures tolerated')).toBe(2);
+    expect(row.notes.join()).not.toContain('not tried');
+  });
+
+  it('health-period does not take a check that nobody saw for a longer period, nor for a failure less', () => {
+    const target = targetOf('health-period', { with: { period: '10s', failures: 3 } });
+    const holed = checked(335, 3).map((one) => ({
+      ...one,
+      data: Object.fromEntries(
+        Object.entries(one.data).map(([key, value]) => {
+          const times = String(value).split(' ');
+          const kept = times.filter((_time, index) => index % 5 !== 0);
+          return [key, key.startsWith('127') ? kept.join(' ') : value];
+        }),
+      ),
+    }));
+    const row = judged(target, chats(west), { observations: holed, faults: [regionFault()] });
+    expect(row.figures.find((one) => one.name === 'period')?.value).toBeCloseTo(335, 6);
+    expect(row.figures.find((one) => one.name.startsWith('left out'))?.value).toBeGreaterThan(20);
   });
 
   it('routes are held against the list for each combination that occurred', () => {
