@@ -1,6 +1,7 @@
 import type { Addresses } from '../core/addresses.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Environment } from '../core/environment.ts';
+import { resolveRegion } from '../core/places.ts';
 import type { Instrument } from '../experiments/harness.ts';
 import type { Scenario } from '../experiments/scenario.ts';
 import type { Blind } from '../probes/sample.ts';
@@ -22,6 +23,15 @@ export const streamsOf = (scenario: Scenario): readonly ProbedStream[] =>
       params: { ...use.with },
     })),
   );
+
+/** The DNS name of each region's own database instance, by every name that files may use for the region. */
+const databaseInstancesOf = (environment: Environment): Readonly<Record<string, string>> => {
+  const { regions, service } = environment;
+  const hostOf = (region: string): string =>
+    `${resolveRegion(environment, region).database.instance}.${service.databaseDomain}`;
+  const references = ['primary', ...(regions.length > 1 ? ['failover'] : []), ...regions.map(({ name }) => name)];
+  return Object.fromEntries(references.map((reference) => [reference, hostOf(reference)]));
+};
 
 export interface InstrumentParts {
   readonly environment: Environment;
@@ -47,7 +57,7 @@ export const startInstrument = async (
     seed,
     streams,
     resolvers: addresses.resolvers,
-    service: { host, databaseHost, databaseName, model },
+    service: { host, databaseHost, databaseName, model, databaseInstances: databaseInstancesOf(environment) },
     database: addresses.database,
     folder,
     clock,

@@ -21,6 +21,7 @@ export const senderConfigSchema = z.strictObject({
       databaseHost: z.string(),
       databaseName: z.string(),
       model: z.string(),
+      databaseInstances: z.record(z.string(), z.string()).optional(),
     })
     .nullable(),
   database: z.strictObject({ user: z.string(), passwordFile: z.string() }).nullable(),

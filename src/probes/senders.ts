@@ -109,12 +109,10 @@ const configOf = (options: SendersOptions, location: string, nullTargetPort: num
   blindFile: path.join(options.folder, 'blind', `${location}.ndjson`),
 });
 
-const namesOf = ({ host, databaseHost, databaseName, model }: ProbedService): ProbedService => ({
-  host,
-  databaseHost,
-  databaseName,
-  model,
-});
+const namesOf = (service: ProbedService): ProbedService => {
+  const { host, databaseHost, databaseName, model, databaseInstances } = service;
+  return { host, databaseHost, databaseName, model, databaseInstances };
+};
 
 /** Everything the senders tell, for whoever listens. */
 const createHub = (streamNames: readonly string[]) => {

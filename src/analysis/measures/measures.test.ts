@@ -319,9 +319,29 @@ describe('regions', () => {
     const split: Script = (atMs) => ({ epoch: atMs < 45_000 || within(atMs, 60_000, 60_500) ? old : next });
     expect(judged(target, [...chats(west), writes(split)])).toMatchObject({ verdict: 'FAIL', count: 10 });
     expect(judged(target, [...chats(west), writes(moved)]).verdict).toBe('INCONCLUSIVE');
-    expect(
-      judged(target, [...chats(west), writes(moved)], { facts: { 'old-primary.writes-refused': 12 } }).verdict,
-    ).toBe('PASS');
+    // Tried at the old primary itself: gone with its region, refusing once it is back, primary again after 140 s.
+    const direct = (script: Script): Streams[number] => [
+      named('old-primary', 'sql-write', 'near', { required: false, everyMs: 250 }),
+      (atMs) => (atMs < 41_000 ? { epoch: old } : atMs < 90_000 ? bad('timeout', atMs, 1000) : script(atMs)),
+    ];
+    const home = '7:00000003:5432:2026-01-01T01:00:00';
+    const tried = (script: Script) =>
+      judged(target, [
+        ...chats(west),
+        writes((atMs) => (atMs < 140_000 ? moved(atMs) : { epoch: home })),
+        direct(script),
+      ]);
+    const refusing = tried((atMs) =>
+      atMs < 100_000 ? bad('reset', atMs) : atMs < 140_000 ? bad('25006', atMs) : { epoch: home },
+    );
+    expect(refusing).toMatchObject({ verdict: 'PASS', count: 0 });
+    expect(refusing.reason).toContain('160 of 200 writes tried at the old primary itself were refused');
+    expect(refusing.figures.find(({ name }) => name === 'first refusal after')?.value).toBe(10_020);
+    const silent = tried((atMs) => (atMs < 140_000 ? bad('timeout', atMs, 1000) : { epoch: home }));
+    expect(silent.verdict).toBe('INCONCLUSIVE');
+    expect(silent.notes.join()).toContain('never heard to refuse');
+    const taking = tried((atMs) => (within(atMs, 95_000, 96_000) ? { epoch: old } : bad('25006', atMs)));
+    expect(taking).toMatchObject({ verdict: 'FAIL', count: 4 });
     expect(judged(target, [...chats(west), writes(() => ({ epoch: old }))]).verdict).toBe('PASS');
     expect(judged(target, chats(west)).verdict).toBe('NOT MEASURED');
   });
