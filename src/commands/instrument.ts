@@ -51,14 +51,22 @@ export const startInstrument = async (
   folder: string,
 ): Promise<Instrument & { onBlind(listener: (blind: Blind) => void): void }> => {
   const { environment, addresses, clock, runId, seed, streams, signal } = parts;
-  const { host, databaseHost, databaseName, model } = environment.service;
+  const { host, databaseHost, databaseName, objectsHost, model } = environment.service;
   const senders = await startSenders({
     runId,
     seed,
     streams,
     resolvers: addresses.resolvers,
-    service: { host, databaseHost, databaseName, model, databaseInstances: databaseInstancesOf(environment) },
+    service: {
+      host,
+      databaseHost,
+      databaseName,
+      objectsHost,
+      model,
+      databaseInstances: databaseInstancesOf(environment),
+    },
     database: addresses.database,
+    awsCredentialsFile: addresses.awsCredentialsFile,
     folder,
     clock,
     signal,

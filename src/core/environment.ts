@@ -137,6 +137,8 @@ export const environmentSchema = z.strictObject({
     /** RDS endpoints live under this domain: `<instance>.<databaseDomain>`. */
     databaseDomain: z.string().min(1),
     databaseName: z.string().min(1).default('conversations'),
+    /** GeoDNS name under which documents are read through the S3 API; SRV `_http._tcp.<objectsHost>`. */
+    objectsHost: z.string().min(1).optional(),
     hostedZoneId: z.string().min(1),
     model: z.string().min(1),
   }),

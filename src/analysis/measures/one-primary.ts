@@ -56,8 +56,9 @@ const lateAcknowledgements = (streams: readonly StreamAnalysis[], epochs: readon
 };
 
 /**
- * What a PostgreSQL server says that will not take the write: it is a replica (25006), starting, stopping or in recovery
- * (57P03), has no room for the connection (53300), or no server listens any more. A time-out or a reset is none of these.
+ * What a PostgreSQL server says that will not take the write: it is a replica (25006), starting, stopping or in
+ * recovery (57P03), has no room for the connection (53300), or no server listens any more. A time-out or a reset is
+ * none of these.
  */
 const refusals: ReadonlySet<string> = new Set(['25006', '57P03', '53300', 'refused']);
 
@@ -98,8 +99,8 @@ const directFigures = ({ attempts, refused, unanswered, firstRefusedMs }: Direct
 ];
 
 /**
- * From the epochs of all acknowledged writes, and from a stream that writes to the old primary itself, past the DNS name
- * of the database: silence proves nothing, so the old primary must have been heard to refuse.
+ * From the epochs of all acknowledged writes, and from a stream that writes to the old primary itself, past the DNS
+ * name of the database: silence proves nothing, so the old primary must have been heard to refuse.
  */
 export const onePrimary = defineMeasure({
   name: 'one-primary',
