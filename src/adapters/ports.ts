@@ -255,10 +255,18 @@ export interface Route53Port {
   putWeight(zoneId: string, host: string, region: string, weight: number, signal: AbortSignal): Promise<void>;
 }
 
+export interface CachePort {
+  /** Address of the node that took a write just now; `undefined` when none did. */
+  takesWrites(signal: AbortSignal): Promise<string | undefined>;
+  close(): void;
+}
+
 export interface Ports {
   kubernetes(context: string): KubernetesPort;
   fis(region: string): FisPort;
   ec2(region: string): Ec2Port;
   rds(region: string): RdsPort;
   route53(): Route53Port;
+  /** A new watch of the cache's nodes; null where there is no cache. */
+  cache(): CachePort | null;
 }

@@ -154,7 +154,12 @@ export const environmentSchema = z.strictObject({
   }),
   /** Outside the lab: where the APIs are. The lab fills these in from what runs. */
   addresses: z
-    .strictObject({ kubeconfig: z.string().nullable().default(null), awsEndpoint: z.string().nullable().default(null) })
+    .strictObject({
+      kubeconfig: z.string().nullable().default(null),
+      awsEndpoint: z.string().nullable().default(null),
+      /** `host:port` of each node of the cache. */
+      cache: z.array(z.string().regex(/^\S+:\d+$/, { error: 'write host:port' })).default([]),
+    })
     .optional(),
   /** Blast radius: a plan that goes beyond is refused. */
   limits: z.strictObject({

@@ -22,6 +22,8 @@ export const observationSchema = z.strictObject({
     'database.unavailable', // subject: instance
     'database.failover', // subject: instance; data.zone is the writer's new zone
     'database.available', // subject: instance
+    'cache.unserved', // subject: the node that took writes until then; no write of the cache is taken any more
+    'cache.served', // subject: the node that takes writes
     'redundancy.restored', // subject: instance or workload
     'decision', // subject: step; data.by is person or auto
     'step.started', // subject: step
@@ -31,7 +33,7 @@ export const observationSchema = z.strictObject({
   subject: z.string(),
   minMs: z.number(),
   maxMs: z.number(),
-  /** Who saw it: kubernetes, rds, route53, dns, links, runner. */
+  /** Who saw it: kubernetes, rds, route53, redis, dns, links, runner. */
   source: z.string(),
   data: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])).default({}),
 });

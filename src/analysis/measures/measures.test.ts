@@ -494,6 +494,42 @@ describe('health and routes', () => {
   });
 });
 
+describe('cache-rebalance', () => {
+  const target = targetOf('cache-rebalance', { maxMs: 30_000 });
+  const first = seen('cache.served', 'node-a', -50_000, -49_900);
+  const lost = seen('cache.unserved', 'node-a', 40_100, 40_300);
+
+  it('lasts from the fault until a node takes writes again', () => {
+    const back = seen('cache.served', 'node-b', 40_700, 40_900);
+    const row = judged(target, chats(west), { observations: [first, lost, back] });
+    expect(row).toMatchObject({ verdict: 'PASS', real: { minMs: 500, maxMs: 800 } });
+    expect(row.figures.find(({ name }) => name === 'primary after')?.value).toBe('node-b');
+    const late = seen('cache.served', 'node-b', 41_700, 41_900);
+    expect(judged(target, chats(west), { observations: [first, lost, late] }).verdict).toBe('FAIL');
+  });
+
+  it('counts the last time it came back, and no recovery that the end of the fault brought', () => {
+    const flap = [
+      seen('cache.served', 'node-b', 40_400, 40_500),
+      seen('cache.unserved', 'node-b', 40_500, 40_600),
+      seen('cache.served', 'node-c', 45_000, 45_200),
+    ];
+    expect(judged(target, chats(west), { observations: [first, lost, ...flap] })).toMatchObject({
+      verdict: 'FAIL',
+      real: { maxMs: 5100 },
+    });
+    const afterwards = seen('cache.served', 'node-a', 95_000, 95_200);
+    expect(judged(target, chats(west), { observations: [first, lost, afterwards] })).toMatchObject({
+      verdict: 'FAIL',
+      observed: { maxMs: null },
+    });
+  });
+
+  it('does not pass when nothing was lost', () => {
+    expect(judged(target, chats(west), { observations: [first] }).verdict).toBe('INCONCLUSIVE');
+  });
+});
+
 describe('what cannot be measured says why', () => {
   it('for a cache that is not there, and for rows of later days', () => {
     expect(judged(targetOf('cache-rebalance', { maxMs: 1 }), chats(west)).reason).toContain(
