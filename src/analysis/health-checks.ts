@@ -38,7 +38,7 @@ export const seenChecks = (observations: readonly Observation[]): SeenChecks => 
     if (name !== 'health.checked') continue;
     for (const [key, value] of Object.entries(data)) {
       if (key === 'configured') configured.add(String(value));
-      else if (key === 'looksEveryMs') gaps.push(Number(value));
+      else if (key === 'looksEveryMs') gaps.push(...(Number(value) > 0 ? [Number(value)] : []));
       else {
         const one = found.get(`${region} ${key}`) ?? { region, checker: key, checks: [] };
         one.checks.push(...checksIn(String(value)));

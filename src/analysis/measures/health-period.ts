@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { durationMs } from '../../core/duration.ts';
+import { durationMs, formatDuration } from '../../core/duration.ts';
 import { type Period, periodOf, type Removal, removalOf, seenChecks } from '../health-checks.ts';
 import { defineMeasure, type Figure, figure, none } from './measure.ts';
 
@@ -10,6 +10,7 @@ const periodTolerance = 0.05;
 interface Finding {
   readonly figures: readonly Figure[];
   readonly notes: readonly string[];
+  readonly right?: string;
   readonly wrong?: string;
   readonly missing?: string;
 }
@@ -29,13 +30,14 @@ const periodFinding = (period: Period | undefined, documentedMs: number, timeSca
   const most = median.max * timeScale;
   const lowest = documentedMs * (1 - periodTolerance);
   const highest = documentedMs * (1 + periodTolerance);
-  const seen = `checks come every ${Math.round(median.estimate * timeScale)} documented ms`;
+  const seen = `checks come every ${formatDuration(median.estimate * timeScale)} of documented time`;
   if (isAliased) return { figures, notes, missing: `${seen} or more often: the looks were too rare to tell` };
-  if (least > highest || most < lowest) return { figures, notes, wrong: `${seen}, not every ${documentedMs}` };
+  const promised = formatDuration(documentedMs);
+  if (least > highest || most < lowest) return { figures, notes, wrong: `${seen}, not every ${promised}` };
   if (least < lowest || most > highest) {
-    return { figures, notes, missing: `${seen}, with an error that reaches beyond 5 % of ${documentedMs}` };
+    return { figures, notes, missing: `${seen}, with an error that reaches beyond 5 % of ${promised}` };
   }
-  return { figures, notes };
+  return { figures, notes, right: seen };
 };
 
 const removalFinding = (removal: Removal | undefined, failures: number): Finding => {
@@ -51,9 +53,10 @@ const removalFinding = (removal: Removal | undefined, failures: number): Finding
     figure('checkers that turned', removal.checkers, 'count'),
   ];
   const notes = removal.tolerated === failures - 1 ? [] : [untried];
-  if (failures < min || failures > max) return { figures, notes, wrong: `${seen} failures removed a region` };
-  if (min !== max) return { figures, notes, missing: `${seen} failures removed a region: which, was not seen` };
-  return { figures, notes };
+  const text = `${seen} failures in a row removed a region`;
+  if (failures < min || failures > max) return { figures, notes, wrong: text };
+  if (min !== max) return { figures, notes, missing: `${text}: which, was not seen` };
+  return { figures, notes, right: text };
 };
 
 /** From the observations `health.checked`: when each checker looked, and what it thought of the endpoint then. */
@@ -76,6 +79,7 @@ export const healthPeriod = defineMeasure({
     if (missing.length > 0) {
       return { kind: 'judged', verdict: 'INCONCLUSIVE', reason: missing.join('; '), figures, notes };
     }
-    return { kind: 'judged', verdict: 'PASS', reason: 'period and failures as documented', figures, notes };
+    const right = found.flatMap((one) => one.right ?? []);
+    return { kind: 'judged', verdict: 'PASS', reason: right.join('; '), figures, notes };
   },
 });

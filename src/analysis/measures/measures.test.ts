@@ -434,10 +434,10 @@ describe('health and routes', () => {
     });
 
   it.each([
-    ['as documented', checked(335, 3), 'PASS', 'as documented'],
-    ['checks too seldom', checked(500, 3), 'FAIL', 'every 15000 documented ms'],
-    ['a region removed after two failures', checked(335, 2), 'FAIL', '2 failures removed'],
-    ['a region removed after four failures', checked(335, 4), 'FAIL', '4 failures removed'],
+    ['as documented', checked(335, 3), 'PASS', '3 failures in a row removed'],
+    ['checks too seldom', checked(500, 3), 'FAIL', 'every 15.0 s of documented time, not every 10.0 s'],
+    ['a region removed after two failures', checked(335, 2), 'FAIL', '2 failures in a row removed'],
+    ['a region removed after four failures', checked(335, 4), 'FAIL', '4 failures in a row removed'],
     // The reports are those of the checks, not of a verdict: they say nothing about how many it takes.
     ['a first failure that reads as one', checked(335, 1), 'INCONCLUSIVE', 'how many failures'],
     ['no failure at all', checked(335, 99), 'INCONCLUSIVE', 'how many failures'],
