@@ -16,7 +16,7 @@ interface Served {
 
 /**
  * What was seen of one stream while the fault lasted. The switch is the first good answer from elsewhere, not a
- * confirmed recovery: a stream of one probe a second would need ten minutes of fault for the window that confirms one.
+ * confirmed recovery: a stream of one probe a second would need many minutes of fault to have one confirmed.
  */
 const servedOf = ({ evidence }: StreamAnalysis, fault: FaultWindow, endMs: number): Served => {
   let switchedMs: number | undefined;
