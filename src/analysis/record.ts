@@ -37,7 +37,7 @@ export interface RunRecord {
   };
   /** Rows of targets.yaml that the experiment covers. */
   readonly targets: readonly Target[];
-  /** Facts that a target may need and that no sample carries, by name, such as `cache.available` or `health.period`. */
+  /** Facts that a target may need and that no sample carries, by name, such as `settled.<instance>`. */
   readonly facts: Readonly<Record<string, string | number | boolean>>;
   /** What the environment file says of places; routes and findings need it. */
   readonly places?: Places;

@@ -201,7 +201,9 @@ const timelineOf = (context: Context, fault: FaultWindow | undefined, origin: Or
     source,
     data,
   });
-  const seen = record.observations.map((one) => event(one, one.name, one.subject, one.source, { ...one.data }));
+  // Checks that come every few seconds are figures, not events.
+  const told = record.observations.filter(({ name }) => name !== 'health.checked');
+  const seen = told.map((one) => event(one, one.name, one.subject, one.source, { ...one.data }));
   const faults = record.faults.flatMap(({ fault: name, target, effective, reverted }) => [
     ...(effective === null ? [] : [event(effective, 'fault.effective', target, 'runner', { fault: name })]),
     ...(reverted === null ? [] : [event(reverted, 'fault.reverted', target, 'runner', { fault: name })]),

@@ -121,7 +121,7 @@ const atLocation = (measured: Duration, bracket: Bracket): Duration => ({
 
 const percent = (share: number): string => {
   const value = share * 100;
-  return `${Number(value >= 99 && value < 100 ? value.toFixed(2) : value.toPrecision(3))} %`;
+  return `${Number(value >= 99 && value < 101 && value !== 100 ? value.toFixed(2) : value.toPrecision(3))} %`;
 };
 
 const judgeShare = (measured: Extract<Measured, { kind: 'share' }>, target: Target): readonly [Verdict, string] => {
@@ -135,6 +135,7 @@ const judgeShare = (measured: Extract<Measured, { kind: 'share' }>, target: Targ
   const fails = minShare === undefined ? min > bound : max < bound;
   if (passes) return ['PASS', `${text}, promised ${side} ${percent(bound)}`];
   if (fails) return ['FAIL', `${text}, promised ${side} ${percent(bound)}`];
+  if (measured.accepted !== undefined) return ['PASS', `${text}: ${measured.accepted}, ${side} ${percent(bound)}`];
   return ['INCONCLUSIVE', `${text}: too few to tell it from the promised ${percent(bound)}`];
 };
 

@@ -79,7 +79,7 @@ const table: readonly Broken[] = [
     'misspelt probe',
     'probe: sql-write',
     'probe: sqlwrite',
-    '19:20: probes.writes.probe does not allow the text "sqlwrite"; did you mean "sql-write"? allowed: chat, health, dns, sql-write, tcp, http',
+    '19:20: probes.writes.probe does not allow the text "sqlwrite"; did you mean "sql-write"? allowed: chat, health, dns, sql-write, objects, tcp, http',
   ),
   broken(
     'experiment',
@@ -410,7 +410,7 @@ const table: readonly Broken[] = [
     'databaseHost',
     'databseHost',
     '6:1: "databaseHost" is missing in service',
-    '8:3: unknown key "databseHost" in service; did you mean "databaseHost"? allowed: host, databaseHost, databaseDomain, databaseName, hostedZoneId, model',
+    '8:3: unknown key "databseHost" in service; did you mean "databaseHost"? allowed: host, databaseHost, databaseDomain, databaseName, objectsHost, hostedZoneId, model',
   ),
   broken(
     'environment',

@@ -1,6 +1,7 @@
 import type { Addresses } from '../core/addresses.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Environment } from '../core/environment.ts';
+import { resolveRegion } from '../core/places.ts';
 import type { Instrument } from '../experiments/harness.ts';
 import type { Scenario } from '../experiments/scenario.ts';
 import type { Blind } from '../probes/sample.ts';
@@ -23,6 +24,15 @@ export const streamsOf = (scenario: Scenario): readonly ProbedStream[] =>
     })),
   );
 
+/** The DNS name of each region's own database instance, by every name that files may use for the region. */
+const databaseInstancesOf = (environment: Environment): Readonly<Record<string, string>> => {
+  const { regions, service } = environment;
+  const hostOf = (region: string): string =>
+    `${resolveRegion(environment, region).database.instance}.${service.databaseDomain}`;
+  const references = ['primary', ...(regions.length > 1 ? ['failover'] : []), ...regions.map(({ name }) => name)];
+  return Object.fromEntries(references.map((reference) => [reference, hostOf(reference)]));
+};
+
 export interface InstrumentParts {
   readonly environment: Environment;
   readonly addresses: Addresses;
@@ -41,14 +51,22 @@ export const startInstrument = async (
   folder: string,
 ): Promise<Instrument & { onBlind(listener: (blind: Blind) => void): void }> => {
   const { environment, addresses, clock, runId, seed, streams, signal } = parts;
-  const { host, databaseHost, databaseName, model } = environment.service;
+  const { host, databaseHost, databaseName, objectsHost, model } = environment.service;
   const senders = await startSenders({
     runId,
     seed,
     streams,
     resolvers: addresses.resolvers,
-    service: { host, databaseHost, databaseName, model },
+    service: {
+      host,
+      databaseHost,
+      databaseName,
+      objectsHost,
+      model,
+      databaseInstances: databaseInstancesOf(environment),
+    },
     database: addresses.database,
+    awsCredentialsFile: addresses.awsCredentialsFile,
     folder,
     clock,
     signal,

@@ -1,6 +1,7 @@
 import { createAwsPorts } from '../adapters/aws-client.ts';
 import { createKubernetesPort } from '../adapters/kubernetes.ts';
 import type { KubernetesPort, Ports } from '../adapters/ports.ts';
+import { createCachePort } from '../adapters/redis.ts';
 import { type Addresses, environmentIdentity, readAddresses } from '../core/addresses.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Environment } from '../core/environment.ts';
@@ -29,6 +30,7 @@ const portsOf = (addresses: Addresses, clock: Clock): Ports => {
       return made;
     },
     ...aws,
+    cache: () => (addresses.cache.length === 0 ? null : createCachePort(addresses.cache)),
   };
 };
 

@@ -21,6 +21,8 @@ export const addressesSchema = z.strictObject({
   resolvers: z.record(z.string(), z.string()),
   /** Database credentials for probes: user, and the file that holds the password; null when there is none to offer. */
   database: z.strictObject({ user: z.string(), passwordFile: z.string() }).nullable(),
+  /** `host:port` of each node of the cache; none where there is no cache. */
+  cache: z.array(z.string()).default([]),
 });
 export type Addresses = z.output<typeof addressesSchema>;
 
@@ -45,6 +47,7 @@ export const readAddresses = async (environment: Environment): Promise<Addresses
         ),
       ),
       database: null,
+      cache: environment.addresses?.cache ?? [],
     };
   }
   const file = path.join(labHome(), environment.name, 'addresses.json');

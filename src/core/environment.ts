@@ -137,6 +137,8 @@ export const environmentSchema = z.strictObject({
     /** RDS endpoints live under this domain: `<instance>.<databaseDomain>`. */
     databaseDomain: z.string().min(1),
     databaseName: z.string().min(1).default('conversations'),
+    /** GeoDNS name under which documents are read through the S3 API; SRV `_http._tcp.<objectsHost>`. */
+    objectsHost: z.string().min(1).optional(),
     hostedZoneId: z.string().min(1),
     model: z.string().min(1),
   }),
@@ -152,7 +154,12 @@ export const environmentSchema = z.strictObject({
   }),
   /** Outside the lab: where the APIs are. The lab fills these in from what runs. */
   addresses: z
-    .strictObject({ kubeconfig: z.string().nullable().default(null), awsEndpoint: z.string().nullable().default(null) })
+    .strictObject({
+      kubeconfig: z.string().nullable().default(null),
+      awsEndpoint: z.string().nullable().default(null),
+      /** `host:port` of each node of the cache. */
+      cache: z.array(z.string().regex(/^\S+:\d+$/, { error: 'write host:port' })).default([]),
+    })
     .optional(),
   /** Blast radius: a plan that goes beyond is refused. */
   limits: z.strictObject({

@@ -15,12 +15,15 @@ export const observationSchema = z.strictObject({
     'replicas.changed', // subject: zone; data.ready
     'health.failed', // subject: region; the health check that steers DNS turned unhealthy (detection)
     'health.restored', // subject: region
+    'health.checked', // subject: region; data: per checker the instants of its checks, with what it said then
     'zone.removed', // subject: zone, no longer among the DNS answers
     'zone.restored', // subject: zone
     'route.changed', // subject: client location; data.from, data.to are regions
     'database.unavailable', // subject: instance
     'database.failover', // subject: instance; data.zone is the writer's new zone
     'database.available', // subject: instance
+    'cache.unserved', // subject: the node that took writes until then; no write of the cache is taken any more
+    'cache.served', // subject: the node that takes writes
     'redundancy.restored', // subject: instance or workload
     'decision', // subject: step; data.by is person or auto
     'step.started', // subject: step
@@ -30,7 +33,7 @@ export const observationSchema = z.strictObject({
   subject: z.string(),
   minMs: z.number(),
   maxMs: z.number(),
-  /** Who saw it: kubernetes, rds, route53, dns, links, runner. */
+  /** Who saw it: kubernetes, rds, route53, redis, dns, links, runner. */
   source: z.string(),
   data: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])).default({}),
 });

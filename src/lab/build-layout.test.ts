@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { buildLayout, findRedisServer } from './build-layout.ts';
 import { instancesOf } from './instances.ts';
-import { forwardPort } from './layout.ts';
+import { forwardPort, shapeOf } from './layout.ts';
 import { labEnvironment } from './testing.ts';
 
 const stateDir = '/nonexistent';
@@ -46,6 +46,14 @@ describe('layout of a lab', () => {
     expect(names.filter((name) => name.startsWith('node-agent-'))).toHaveLength(5);
     expect(names.filter((name) => name.startsWith('vector-'))).toEqual(['vector-us-west-2', 'vector-us-east-1']);
     expect(names.filter((name) => name.startsWith('cache-'))).toHaveLength(layout.redisServer === null ? 0 : 3);
+  });
+
+  it('keeps the cache in the primary region, its primary in a zone of its own', () => {
+    const environment = labEnvironment();
+    const places = shapeOf(environment, 3).endpoints.flatMap(({ id, place }) =>
+      id.startsWith('cache/') ? [place] : [],
+    );
+    expect(places).toEqual(['zone/us-west-2a', 'zone/us-west-2b', 'zone/us-west-2b']);
   });
 
   it('refuses an environment that has no lab, and a redis-server that is not there', async () => {

@@ -96,6 +96,17 @@ export const databaseNodes = (environment: Environment): readonly DatabaseNode[]
       : [primary, { ...base, id: `postgres/${standbyZone}`, zone: standbyZone, role: 'standby' }];
   });
 
+/**
+ * The cache belongs to the primary region, "3 nodes across AZs": its primary in the first zone, replicas in the others.
+ * A node of another region would be further away than the budget of /health allows.
+ */
+const cacheZone = (environment: Environment, index: number): string => {
+  const primary = environment.regions.find(({ role }) => role === 'primary') ?? environment.regions[0];
+  const [first, ...others] = primary?.zones.map(({ name }) => name) ?? [];
+  const zone = index === 0 ? first : (others[(index - 1) % others.length] ?? first);
+  return zone ?? '';
+};
+
 /** The endpoints, links and resolvers an environment needs, before ports are known. Pure. */
 export const shapeOf = (
   environment: Environment,
@@ -119,7 +130,7 @@ export const shapeOf = (
       ...regions.map((region) => ({ id: `kubernetes/${region}`, place: regionPlace(region) })),
       ...Array.from({ length: cacheNodes }, (_, index) => ({
         id: `cache/${index}`,
-        place: zonePlace(zones[index % zones.length] ?? ''),
+        place: zonePlace(cacheZone(environment, index)),
       })),
     ],
     sources: [...zones.map(zonePlace), ...regions.map(regionPlace), ...clients, 'edge', 'operator'],

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync 
 import path from 'node:path';
 import type { Addresses } from '../core/addresses.ts';
 import { systemClock } from '../core/clock.ts';
-import { clientPlace, type LabLayout } from './layout.ts';
+import { clientPlace, forwardPort, type LabLayout } from './layout.ts';
 import { layoutFileOf } from './process.ts';
 import { processesOfLab, signalIfSame, startOf } from './processes.ts';
 
@@ -75,6 +75,9 @@ export const addressesOf = (layout: LabLayout): Addresses => {
       layout.environment.clients.map(({ name }) => [name, `127.0.0.1:${layout.resolvers[clientPlace(name)]}`]),
     ),
     database: { user: layout.databaseUser, passwordFile: databasePassword },
+    cache: layout.endpoints
+      .filter(({ id }) => id.startsWith('cache/'))
+      .map(({ id }) => `127.0.0.1:${forwardPort(layout, 'operator', id)}`),
   };
 };
 

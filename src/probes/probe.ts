@@ -8,7 +8,10 @@ export interface ProbedService {
   readonly host: string;
   readonly databaseHost: string;
   readonly databaseName: string;
+  readonly objectsHost?: string | undefined;
   readonly model: string;
+  /** DNS name of each region's own database instance, by the region's name and as `primary` and `failover`. */
+  readonly databaseInstances?: Readonly<Record<string, string>> | undefined;
 }
 
 /** What a probe is opened with: one session per stream, living as long as the sender. */
@@ -19,6 +22,8 @@ export interface ProbeContext {
   readonly service: ProbedService | null;
   /** Where the database password is read from, when the probe opens; never the password itself. */
   readonly database: { readonly user: string; readonly passwordFile: string } | null;
+  /** A shared credentials file for requests that are signed; the AWS SDK's own chain when there is none. */
+  readonly awsCredentialsFile?: string | null;
   /** The location's own resolution: every time anew for a fresh stream, as long as the TTL allows for a kept one. */
   readonly names: Names;
   readonly clock: Clock;

@@ -1,6 +1,9 @@
-import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createDnsClient } from '../adapters/dns.ts';
 import { systemClock as clock, deadline } from '../core/clock.ts';
 import { startDnsServer, type TestDnsServer } from '../testing/dns-server.ts';
@@ -15,6 +18,10 @@ let server: Server;
 let connections: number;
 let respond: RequestListener;
 const sessions: ProbeSession[] = [];
+const folder = mkdtempSync(path.join(tmpdir(), 'blackstart-probes-'));
+const credentialsFile = path.join(folder, 'credentials');
+writeFileSync(credentialsFile, '[default]\naws_access_key_id = AKIATEST\naws_secret_access_key = secret\n');
+afterAll(() => rmSync(folder, { recursive: true }));
 
 const portOf = (listening: net.Server): number => (listening.address() as AddressInfo).port;
 
@@ -59,8 +66,15 @@ const open = async (probe: string, params: unknown = {}, over: Partial<Stream> =
     ...over,
   };
   const names = createNames(createDnsClient(dns.address, clock), stream.connection, clock);
-  const service = { host, databaseHost: 'db.example', databaseName: 'conversations', model: 'lab-llm' };
-  const session = await definition.open(params, { runId: 'r', stream, service, database: null, names, clock });
+  const service = {
+    host,
+    databaseHost: 'db.example',
+    databaseName: 'conversations',
+    objectsHost: 'objects.example',
+    model: 'lab-llm',
+  };
+  const context = { runId: 'r', stream, service, database: null, awsCredentialsFile: credentialsFile, names, clock };
+  const session = await definition.open(params, context);
   sessions.push(session);
   return session;
 };
@@ -280,6 +294,50 @@ describe('health', () => {
   test('200 that does not say healthy is wrong content', async () => {
     respond = (_request, response) => void response.end('<html>');
     expect((await lookOnce(await open('health'))).code).toBe('wrong-content');
+  });
+});
+
+describe('objects', () => {
+  const key = 'handbook/first steps.txt';
+  const objectsHost = 'objects.example';
+
+  beforeEach(async () => {
+    const name = `_http._tcp.${objectsHost}`;
+    const target = `us-east-1.${objectsHost}`;
+    dns.records.set(`SRV ${name}`, [
+      { type: 'SRV', name, ttl: 60, data: { target, port: portOf(server), priority: 10 } },
+    ]);
+    dns.records.set(`A ${target}`, [{ type: 'A', name: target, ttl: 60, data: '127.0.0.1' }]);
+  });
+
+  test('a signed read is ok and says which region served it', async () => {
+    let asked: IncomingMessage | undefined;
+    respond = (request, response) => {
+      asked = request;
+      response.writeHead(200, { 'x-amz-bucket-region': 'eu-central-1' });
+      response.end('Welcome.');
+    };
+    const look = await lookOnce(await open('objects', { key }));
+    expect(look).toMatchObject({ code: 'ok', region: 'eu-central-1' });
+    expect(look.firstByteMs).toBeDefined();
+    expect(asked?.url).toBe('/handbook/first%20steps.txt');
+    expect(asked?.headers.host).toBe(objectsHost);
+    expect(asked?.headers.authorization).toMatch(
+      /^AWS4-HMAC-SHA256 Credential=AKIATEST\/\d{8}\/us-east-1\/s3\/aws4_request, SignedHeaders=host;/,
+    );
+    expect(asked?.headers['x-amz-date']).toMatch(/^\d{8}T\d{6}Z$/);
+  });
+
+  test('a store that does not name its region is known by the name that led there', async () => {
+    respond = (_request, response) => void response.end('Welcome.');
+    expect(await lookOnce(await open('objects', { key }))).toMatchObject({ code: 'ok', region: 'us-east-1' });
+  });
+
+  test('what is not there, or empty, is bad', async () => {
+    respond = (_request, response) => void response.writeHead(404).end('<Error/>');
+    expect((await lookOnce(await open('objects', { key }))).code).toBe('404');
+    respond = (_request, response) => void response.end();
+    expect((await lookOnce(await open('objects', { key }))).code).toBe('wrong-content');
   });
 });
 

@@ -40,7 +40,7 @@ export const streamSchema = z.strictObject({
   stream: z.string(),
   /** Name in the experiment file. */
   name: z.string(),
-  /** Registered probe kind: chat, health, dns, sql-write, tcp, http. */
+  /** Registered probe kind: chat, health, dns, sql-write, objects, tcp, http. */
   probe: z.string(),
   location: z.string(),
   connection: z.enum(['fresh', 'kept']),

@@ -20,10 +20,13 @@ export const senderConfigSchema = z.strictObject({
       host: z.string(),
       databaseHost: z.string(),
       databaseName: z.string(),
+      objectsHost: z.string().optional(),
       model: z.string(),
+      databaseInstances: z.record(z.string(), z.string()).optional(),
     })
     .nullable(),
   database: z.strictObject({ user: z.string(), passwordFile: z.string() }).nullable(),
+  awsCredentialsFile: z.string().nullable().optional(),
   streams: z.array(probedStreamSchema),
   /** Port of the null target that the control stream looks at. */
   nullTargetPort: z.int(),

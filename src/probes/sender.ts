@@ -70,10 +70,10 @@ const openStreams = async (config: SenderConfig): Promise<{ opened: Opened[]; cl
   const timeoutMaxMs = Math.max(...config.streams.map((stream) => stream.timeoutMs));
   const resolver =
     config.resolver === null ? createSystemDnsClient(timeoutMaxMs) : createDnsClient(config.resolver, clock);
-  const { runId, service, database } = config;
+  const { runId, service, database, awsCredentialsFile = null } = config;
   const open = async (probe: Probe, stream: Stream, params: unknown, control: boolean): Promise<Opened> => {
     const names = createNames(resolver, stream.connection, clock);
-    const context: ProbeContext = { runId, stream, service, database, names, clock };
+    const context: ProbeContext = { runId, stream, service, database, awsCredentialsFile, names, clock };
     return { stream, session: await probe.open(params, context), control };
   };
   const opened = await Promise.all(

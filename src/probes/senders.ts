@@ -21,6 +21,8 @@ export interface SendersOptions {
   /** The environment's `service`, of which probes take what they need; null when only URLs are observed. */
   readonly service: ProbedService | null;
   readonly database: SenderConfig['database'];
+  /** See `ProbeContext`. */
+  readonly awsCredentialsFile?: string | null;
   /** The run's folder: `samples/`, `instrument/` and `blind/<location>.ndjson` are written into it. */
   readonly folder: string;
   readonly clock: Clock;
@@ -100,6 +102,7 @@ const configOf = (options: SendersOptions, location: string, nullTargetPort: num
   resolver: options.resolvers[location] ?? null,
   service: options.service === null ? null : namesOf(options.service),
   database: options.database,
+  awsCredentialsFile: options.awsCredentialsFile ?? null,
   streams: options.streams
     .filter((stream) => stream.location === location)
     .map((stream) => ({ ...stream, params: stream.params ?? {} })),
@@ -109,12 +112,10 @@ const configOf = (options: SendersOptions, location: string, nullTargetPort: num
   blindFile: path.join(options.folder, 'blind', `${location}.ndjson`),
 });
 
-const namesOf = ({ host, databaseHost, databaseName, model }: ProbedService): ProbedService => ({
-  host,
-  databaseHost,
-  databaseName,
-  model,
-});
+const namesOf = (service: ProbedService): ProbedService => {
+  const { host, databaseHost, databaseName, objectsHost, model, databaseInstances } = service;
+  return { host, databaseHost, databaseName, objectsHost, model, databaseInstances };
+};
 
 /** Everything the senders tell, for whoever listens. */
 const createHub = (streamNames: readonly string[]) => {

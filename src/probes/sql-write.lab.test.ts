@@ -26,6 +26,16 @@ const streamOf = (connection: 'fresh' | 'kept'): ProbedStream => ({
   required: false,
 });
 
+const replica = 'conversations-us-east-1.rds.platform.lab';
+
+/** Writes to a replica itself, past the name of the database. */
+const direct: ProbedStream = {
+  ...streamOf('kept'),
+  stream: 'replica/us-west/kept',
+  name: 'replica',
+  params: { instance: 'us-east-1' },
+};
+
 /** Writes from us-west while something happens, and returns what each stream saw. */
 const writeDuring = async (
   layout: LabLayout,
@@ -37,9 +47,9 @@ const writeDuring = async (
   const senders = await startSenders({
     runId: path.basename(run),
     seed: 3,
-    streams: [streamOf('fresh'), streamOf('kept')],
+    streams: [streamOf('fresh'), streamOf('kept'), direct],
     resolvers: { 'us-west': `127.0.0.1:${layout.resolvers[clientPlace('us-west')]}` },
-    service: layout.environment.service,
+    service: { ...layout.environment.service, databaseInstances: { 'us-east-1': replica } },
     database: { user: layout.databaseUser, passwordFile },
     folder: run,
     clock,
@@ -73,6 +83,13 @@ describe('writes at the database the name leads to', () => {
       expect(new Set(seen.map((sample) => sample.epoch)).size).toBe(1);
       expect(seen[0]?.epoch).toMatch(/^\d+:[0-9A-F]{8}:\d+:\d{4}-\d\d-\d\dT[\d:.]+$/);
     }
+  });
+
+  test('are refused by a replica that is asked itself, with its own word for it', async () => {
+    const samples = await writeDuring(lab.layout, () => clock.sleep(1500));
+    const seen = samples.get(direct.stream) ?? [];
+    expect(seen.length).toBeGreaterThan(20);
+    expect([...new Set(seen.map(({ outcome, code }) => `${outcome} ${code}`))]).toEqual(['bad 25006']);
   });
 
   test('fail during a failover and are then acknowledged by another server on a newer timeline', async () => {

@@ -24,12 +24,16 @@ const removeRows = 'DELETE FROM blackstart_probe WHERE stream = $1';
 export const sqlWrite = defineProbe({
   name: 'sql-write',
   summary: 'One acknowledged INSERT at the database writer, with the identity of the server that acknowledged it.',
-  params: z.strictObject({}),
+  params: z.strictObject({
+    /** A region, or `primary` or `failover`, whose own instance is written to, wherever the database's name leads. */
+    instance: z.string().min(1).optional(),
+  }),
   required: false,
   defaults: { everyMs: 50, timeoutMs: 2000 },
-  async open(_params, context) {
+  async open({ instance }, context) {
     const driver = await import('../adapters/postgres.ts');
-    const { databaseHost, databaseName } = serviceOf(context);
+    const { databaseName } = serviceOf(context);
+    const databaseHost = hostOf(context, instance);
     const login = await loginOf(context, databaseName);
     const { stream, names } = context;
     const rowsOf = `${context.runId}/${stream.stream}`;
@@ -101,6 +105,19 @@ export const sqlWrite = defineProbe({
     };
   },
 });
+
+/** The database's own name, or that of one region's instance, which does not move when the database's name does. */
+const hostOf = (context: ProbeContext, instance: string | undefined): string => {
+  const { databaseHost, databaseInstances = {} } = serviceOf(context);
+  if (instance === undefined) return databaseHost;
+  const found = databaseInstances[instance];
+  if (found !== undefined) return found;
+  throw new BlackstartError(
+    'BAD_FILE',
+    `stream ${context.stream.stream} writes to the database instance of "${instance}", which is no region`,
+    `Use one of: ${Object.keys(databaseInstances).join(', ')}.`,
+  );
+};
 
 type Login = Pick<PostgresAddress, 'user' | 'password' | 'database'>;
 

@@ -12,7 +12,7 @@ export const bracketText = ({ estimateMs, minMs, maxMs }: Bracket): string => {
 
 export const percentText = (share: number): string => {
   const value = share * 100;
-  return `${value > 99 && value < 100 ? value.toFixed(2) : Number(value.toPrecision(3))} %`;
+  return `${value > 99 && value < 101 && value !== 100 ? value.toFixed(2) : Number(value.toPrecision(3))} %`;
 };
 
 /** What was observed of a target, in the terms of its bound; documented time. */

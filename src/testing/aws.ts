@@ -130,8 +130,8 @@ const serveStandIns = async (layout: LabLayout, standIn: AwsStandIn, signal: Abo
         answer: () => ({
           regions: [...healthy].map(([region, isHealthy]) => ({
             region,
-            healthy: isHealthy,
-            lastReason: isHealthy ? null : 'connection timed out',
+            override: null,
+            zones: [{ healthy: isHealthy, lastReason: 'connection timed out', checkedAtMs: 1_500_000_000_250 }],
           })),
         }),
       },

@@ -52,6 +52,7 @@ const quietPorts = {
     describe: async (id: string) => ({ id, status: 'available', zone: 'here-a', multiZone: false, source: null }),
   }),
   route53: () => ({ healthChecks: async () => [] }),
+  cache: () => null,
 } as unknown as Ports;
 
 /** A fault that turns the switch off and puts it back to what it was. */

@@ -54,7 +54,13 @@ export type Measured =
       /** What the platform waited for in it: in a scaled lab its time-outs may be longer than scaled. */
       readonly waitsFor?: readonly StretchedMechanism[];
     })
-  | (Beside & { readonly kind: 'share'; readonly share: Share; readonly of: number })
+  | (Beside & {
+      readonly kind: 'share';
+      readonly share: Share;
+      readonly of: number;
+      /** Why it passes although its bracket straddles the bound, where the promise itself allows for an error. */
+      readonly accepted?: string;
+    })
   | (Beside & { readonly kind: 'count'; readonly count: number; readonly of: string; readonly proven?: string | false })
   | (Beside & {
       readonly kind: 'judged';

@@ -168,8 +168,21 @@ describe('shares', () => {
       (atMs) =>
         within(atMs, 40_000, 90_000) && atMs % (50 * every) === 0 ? bad('503', atMs) : west(atMs);
     const target = targetOf('throughput-loss', { maxShare: 0.1 });
-    expect(judged(target, chats(losing(11)), { faults: [podFault()] }).verdict).toBe('PASS');
+    const tenth = judged(target, chats(losing(11)), { faults: [podFault()] });
+    expect(tenth.verdict).toBe('PASS');
+    // The bracket stays what was measured: it is the promise that allows for its error.
+    expect(tenth.share?.max).toBeGreaterThan(0.1);
     expect(judged(target, chats(losing(5)), { faults: [podFault()] }).verdict).toBe('FAIL');
+  });
+
+  it('throughput better than the baseline keeps its error: a bracket without width would claim to know exactly', () => {
+    const strays: Script = (atMs) => (atMs < 40_000 && atMs % 2500 === 0 ? bad('503', atMs) : west(atMs));
+    const { share } = judged(targetOf('throughput-loss', { maxShare: 0.1 }), chats(strays), { faults: [podFault()] });
+    if (share === null) throw new Error('no share');
+    expect(share.max - share.min).toBeGreaterThan(0.005);
+    expect(share.estimate).toBeCloseTo(-0.02, 2);
+    expect(share.min).toBeLessThanOrEqual(share.estimate);
+    expect(share.estimate).toBeLessThanOrEqual(share.max);
   });
 
   it('served-share counts the retrying clients of the broken region', () => {
@@ -306,9 +319,29 @@ describe('regions', () => {
     const split: Script = (atMs) => ({ epoch: atMs < 45_000 || within(atMs, 60_000, 60_500) ? old : next });
     expect(judged(target, [...chats(west), writes(split)])).toMatchObject({ verdict: 'FAIL', count: 10 });
     expect(judged(target, [...chats(west), writes(moved)]).verdict).toBe('INCONCLUSIVE');
-    expect(
-      judged(target, [...chats(west), writes(moved)], { facts: { 'old-primary.writes-refused': 12 } }).verdict,
-    ).toBe('PASS');
+    // Tried at the old primary itself: gone with its region, refusing once it is back, primary again after 140 s.
+    const direct = (script: Script): Streams[number] => [
+      named('old-primary', 'sql-write', 'near', { required: false, everyMs: 250 }),
+      (atMs) => (atMs < 41_000 ? { epoch: old } : atMs < 90_000 ? bad('timeout', atMs, 1000) : script(atMs)),
+    ];
+    const home = '7:00000003:5432:2026-01-01T01:00:00';
+    const tried = (script: Script) =>
+      judged(target, [
+        ...chats(west),
+        writes((atMs) => (atMs < 140_000 ? moved(atMs) : { epoch: home })),
+        direct(script),
+      ]);
+    const refusing = tried((atMs) =>
+      atMs < 100_000 ? bad('reset', atMs) : atMs < 140_000 ? bad('25006', atMs) : { epoch: home },
+    );
+    expect(refusing).toMatchObject({ verdict: 'PASS', count: 0 });
+    expect(refusing.reason).toContain('160 of 200 writes tried at the old primary itself were refused');
+    expect(refusing.figures.find(({ name }) => name === 'first refusal after')?.value).toBe(10_020);
+    const silent = tried((atMs) => (atMs < 140_000 ? bad('timeout', atMs, 1000) : { epoch: home }));
+    expect(silent.verdict).toBe('INCONCLUSIVE');
+    expect(silent.notes.join()).toContain('never heard to refuse');
+    const taking = tried((atMs) => (within(atMs, 95_000, 96_000) ? { epoch: old } : bad('25006', atMs)));
+    expect(taking).toMatchObject({ verdict: 'FAIL', count: 4 });
     expect(judged(target, [...chats(west), writes(() => ({ epoch: old }))]).verdict).toBe('PASS');
     expect(judged(target, chats(west)).verdict).toBe('NOT MEASURED');
   });
@@ -323,6 +356,24 @@ describe('regions', () => {
     const gone = downFrom(40_100, 90_000);
     expect(judged(target, [...chats(away), health(gone)], { faults }).verdict).not.toBe('PASS');
     expect(judged(target, chats(away), { faults }).reason).toContain('no probe named health');
+  });
+
+  it('a stream too slow to confirm a recovery still proves that it was served, whatever the way home was like', () => {
+    const target = targetOf('serves', { with: { stream: 'health', proves: 'vectors' } });
+    const slowly = (script: Script): Streams[number] => [
+      named('health', 'health', 'near', { required: false, everyMs: 1000 }),
+      script,
+    ];
+    const switched = downFrom(40_100, 44_500, away);
+    const homeward: Script = (atMs) => (within(atMs, 95_000, 110_000) ? bad('503', atMs) : switched(atMs));
+    const row = judged(target, [...chats(away), slowly(homeward)], { faults });
+    expect(row).toMatchObject({ verdict: 'PASS' });
+    expect(row.reason).toContain('from east');
+    expect(row.figures.find(({ name }) => name === 'near answered from elsewhere after')).toMatchObject({ unit: 'ms' });
+    const flickering: Script = (atMs) => (atMs > 60_000 && atMs % 2000 === 0 ? bad('503', atMs) : away(atMs));
+    expect(judged(target, [...chats(away), slowly(flickering)], { faults }).verdict).toBe('FAIL');
+    const once: Script = (atMs) => (within(atMs, 41_000, 86_000) ? bad('timeout', atMs, 1000) : away(atMs));
+    expect(judged(target, [...chats(away), slowly(once)], { faults }).verdict).toBe('INCONCLUSIVE');
   });
 });
 
@@ -370,15 +421,61 @@ describe('pods', () => {
 });
 
 describe('health and routes', () => {
+  /** Two checkers of the region west: a check every `everyMs`, and from 40.2 s on one failure every 1.1 s. */
+  const checked = (everyMs: number, failuresAtTurn: number, looksEveryMs = 200): RunRecord['observations'] =>
+    [0, 130].map((phaseMs, checker) => {
+      const times: string[] = [];
+      for (let atMs = 10_000 + phaseMs; atMs < 40_000; atMs += everyMs) times.push(`${atMs}+`);
+      for (let failure = 1; failure < 8; failure += 1) {
+        times.push(`${40_200 + phaseMs + failure * 1100}${failure >= failuresAtTurn ? '-' : '+'}`);
+      }
+      const data = { configured: 'every 10 s, 3 failures', looksEveryMs, [`127.0.0.${checker}`]: times.join(' ') };
+      return seen('health.checked', 'west', 10_000, 50_000, data);
+    });
+
   it.each([
-    [{ 'health.periodMs': 333.3, 'health.failuresAtRemoval': 3, 'health.failuresTolerated': 2 }, 'PASS'],
-    [{ 'health.periodMs': 500, 'health.failuresAtRemoval': 3 }, 'FAIL'],
-    [{ 'health.periodMs': 333.3, 'health.failuresAtRemoval': 2 }, 'FAIL'],
-    [{ 'health.periodMs': 333.3 }, 'INCONCLUSIVE'],
-    [{}, 'NOT MEASURED'],
-  ])('health-period with %o is %s', (facts, verdict) => {
+    ['as documented', checked(335, 3), 'PASS', '3 failures in a row removed'],
+    ['checks too seldom', checked(500, 3), 'FAIL', 'every 15.0 s of documented time, not every 10.0 s'],
+    ['a region removed after two failures', checked(335, 2), 'FAIL', '2 failures in a row removed'],
+    ['a region removed after four failures', checked(335, 4), 'FAIL', '4 failures in a row removed'],
+    // The reports are those of the checks, not of a verdict: they say nothing about how many it takes.
+    ['a first failure that reads as one', checked(335, 1), 'INCONCLUSIVE', 'how many failures'],
+    ['no failure at all', checked(335, 99), 'INCONCLUSIVE', 'how many failures'],
+    ['looks as rare as the checks', checked(335, 3, 330), 'INCONCLUSIVE', 'too rare to tell'],
+    ['nobody who reports', [], 'NOT MEASURED', 'no checker'],
+  ])('health-period with %s', (_what, observations, verdict, reason) => {
     const target = targetOf('health-period', { with: { period: '10s', failures: 3 } });
-    expect(judged(target, chats(west), { facts }).verdict).toBe(verdict);
+    const row = judged(target, chats(west), { observations, faults: [regionFault()] });
+    expect(row.verdict).toBe(verdict);
+    expect(row.reason).toContain(reason);
+  });
+
+  it('health-period counts what it rests on, and says that two failures were tolerated', () => {
+    const target = targetOf('health-period', { with: { period: '10s', failures: 3 } });
+    const row = judged(target, chats(west), { observations: checked(335, 3), faults: [regionFault()] });
+    const value = (name: string) => row.figures.find((one) => one.name === name)?.value;
+    expect(value('period')).toBeCloseTo(335, 6);
+    expect(value('times between two checks')).toBeGreaterThan(150);
+    expect(value('failures at removal')).toBe('3');
+    expect(value('failures tolerated')).toBe(2);
+    expect(row.notes.join()).not.toContain('not tried');
+  });
+
+  it('health-period does not take a check that nobody saw for a longer period, nor for a failure less', () => {
+    const target = targetOf('health-period', { with: { period: '10s', failures: 3 } });
+    const holed = checked(335, 3).map((one) => ({
+      ...one,
+      data: Object.fromEntries(
+        Object.entries(one.data).map(([key, value]) => {
+          const times = String(value).split(' ');
+          const kept = times.filter((_time, index) => index % 5 !== 0);
+          return [key, key.startsWith('127') ? kept.join(' ') : value];
+        }),
+      ),
+    }));
+    const row = judged(target, chats(west), { observations: holed, faults: [regionFault()] });
+    expect(row.figures.find((one) => one.name === 'period')?.value).toBeCloseTo(335, 6);
+    expect(row.figures.find((one) => one.name.startsWith('left out'))?.value).toBeGreaterThan(20);
   });
 
   it('routes are held against the list for each combination that occurred', () => {
@@ -394,6 +491,42 @@ describe('health and routes', () => {
     expect(row.notes.join(' ')).toContain('2 of 4 combinations');
     const wrong = answers('near', 'west', 'east', 0, 0);
     expect(judged(target, [...chats(west), wrong], { observations }).reason).toContain('west instead of east');
+  });
+});
+
+describe('cache-rebalance', () => {
+  const target = targetOf('cache-rebalance', { maxMs: 30_000 });
+  const first = seen('cache.served', 'node-a', -50_000, -49_900);
+  const lost = seen('cache.unserved', 'node-a', 40_100, 40_300);
+
+  it('lasts from the fault until a node takes writes again', () => {
+    const back = seen('cache.served', 'node-b', 40_700, 40_900);
+    const row = judged(target, chats(west), { observations: [first, lost, back] });
+    expect(row).toMatchObject({ verdict: 'PASS', real: { minMs: 500, maxMs: 800 } });
+    expect(row.figures.find(({ name }) => name === 'primary after')?.value).toBe('node-b');
+    const late = seen('cache.served', 'node-b', 41_700, 41_900);
+    expect(judged(target, chats(west), { observations: [first, lost, late] }).verdict).toBe('FAIL');
+  });
+
+  it('counts the last time it came back, and no recovery that the end of the fault brought', () => {
+    const flap = [
+      seen('cache.served', 'node-b', 40_400, 40_500),
+      seen('cache.unserved', 'node-b', 40_500, 40_600),
+      seen('cache.served', 'node-c', 45_000, 45_200),
+    ];
+    expect(judged(target, chats(west), { observations: [first, lost, ...flap] })).toMatchObject({
+      verdict: 'FAIL',
+      real: { maxMs: 5100 },
+    });
+    const afterwards = seen('cache.served', 'node-a', 95_000, 95_200);
+    expect(judged(target, chats(west), { observations: [first, lost, afterwards] })).toMatchObject({
+      verdict: 'FAIL',
+      observed: { maxMs: null },
+    });
+  });
+
+  it('does not pass when nothing was lost', () => {
+    expect(judged(target, chats(west), { observations: [first] }).verdict).toBe('INCONCLUSIVE');
   });
 });
 

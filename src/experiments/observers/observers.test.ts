@@ -1,7 +1,40 @@
 import { describe, expect, it } from 'vitest';
-import type { DatabaseInstance, Pod } from '../../adapters/ports.ts';
+import type { DatabaseInstance, HealthCheckStatus, Pod } from '../../adapters/ports.ts';
+import { createSimClock } from '../../testing/sim-clock.ts';
 import { podChanges } from './kubernetes.ts';
 import { databaseChanges } from './rds.ts';
+import { createCheckLog } from './route53.ts';
+
+const healthCheck = (region: string, checkedAtMs: number, healthy: boolean): HealthCheckStatus => ({
+  id: region,
+  region,
+  healthy,
+  detail: '',
+  configured: 'every 10 s, 3 failures',
+  reports: [{ checker: 'us-east-1 127.0.0.1', healthy, checkedAtMs }],
+});
+
+describe('what health checkers report', () => {
+  it('is noted once for each check, on the clock of the run, and told in batches', async () => {
+    const clock = createSimClock();
+    const log = createCheckLog(clock);
+    const at = (checkedAtMs: number, healthy: boolean): void => {
+      log.look(new Map([['west', healthCheck('west', checkedAtMs, healthy)]]), clock.monotonicMs());
+    };
+    const offsetMs = clock.nowMs() - clock.monotonicMs();
+    at(offsetMs - 300, true);
+    at(offsetMs - 300, true);
+    at(offsetMs + 200, true);
+    at(offsetMs + 200, true);
+    at(offsetMs + 700, false);
+    const [batch] = log.take();
+    expect(batch).toMatchObject({ name: 'health.checked', subject: 'west' });
+    // The first report is older than the run: how many came before it, nobody saw.
+    expect(batch?.data['us-east-1 127.0.0.1']).toBe('200.0+ 700.0-');
+    at(offsetMs + 700, false);
+    expect(log.take()).toEqual([]);
+  });
+});
 
 const bracket = { minMs: 10, maxMs: 20 };
 

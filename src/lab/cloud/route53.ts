@@ -8,10 +8,17 @@ import { childOf, parseXml, textOf, type XmlElement, type XmlValue } from './xml
 
 const namespace = 'https://route53.amazonaws.com/doc/2013-04-01/';
 
+interface ZoneHealth {
+  readonly healthy: boolean;
+  readonly lastReason: string;
+  readonly checkedAtMs: number | null;
+}
+
 interface RegionHealth {
   readonly region: string;
-  readonly healthy: boolean;
-  readonly lastReason: string | null;
+  /** Set by hand, whatever the checks say. */
+  readonly override: boolean | null;
+  readonly zones: readonly ZoneHealth[];
 }
 
 interface Change {
@@ -109,22 +116,35 @@ const readHealth = async (layout: LabLayout): Promise<readonly RegionHealth[]> =
   return regions;
 };
 
-/** The lab has one checker, at the edge, so there is one observation. */
+/** The region in which the lab's checkers say they stand; one that Route 53 has checkers in. */
+const checkerRegion = 'us-east-1';
+
+const statusText = ({ lastReason }: ZoneHealth, isHealthy: boolean): string =>
+  isHealthy ? 'Success: HTTP Status Code 200, OK' : `Failure: ${lastReason}`;
+
+/**
+ * One checker per zone of the region, each with an address of its own: what it thinks of the endpoint now, and when it
+ * last looked. A checker that has not looked yet reports nothing.
+ */
 const getHealthCheckStatus: Operation = async (call) => {
   const region = regionOfCheck(call);
   const health = (await readHealth(call.state.layout)).find((one) => one.region === region);
-  const status =
-    health?.healthy === true
-      ? 'Success: HTTP Status Code 200, OK'
-      : `Failure: ${health?.lastReason ?? 'the health checker has not answered'}`;
+  const observations = (health?.zones ?? []).flatMap((zone, index) =>
+    zone.checkedAtMs === null
+      ? []
+      : [
+          {
+            Region: checkerRegion,
+            IPAddress: `127.0.0.${index + 1}`,
+            StatusReport: {
+              Status: statusText(zone, health?.override ?? zone.healthy),
+              CheckedTime: new Date(zone.checkedAtMs).toISOString(),
+            },
+          },
+        ],
+  );
   return answer('GetHealthCheckStatusResponse', {
-    HealthCheckObservations: {
-      HealthCheckObservation: {
-        Region: 'us-east-1',
-        IPAddress: '127.0.0.1',
-        StatusReport: { Status: status, CheckedTime: isoOf(call.state.clock) },
-      },
-    },
+    HealthCheckObservations: { HealthCheckObservation: observations },
   });
 };
 

@@ -1,5 +1,6 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect } from 'vitest';
 import { poll, systemClock } from '../../core/clock.ts';
+import { itWith } from '../../testing/needs.ts';
 import { findRedisServer } from '../build-layout.ts';
 import { callControl } from '../control.ts';
 import { forwardPort } from '../layout.ts';
@@ -12,8 +13,10 @@ afterEach(async () => {
   lab = undefined;
 });
 
-describe.skipIf(findRedisServer(null) === null)('a cache of three nodes', () => {
-  test('a replica takes over from a primary in a dark zone, which returns as a replica', async () => {
+const testWithRedis = itWith('redis-server', findRedisServer(null) !== null);
+
+describe('a cache of three nodes', () => {
+  testWithRedis('a replica takes over from a primary in a dark zone, which returns as a replica', async () => {
     const started = await startComponents(labEnvironment(), ['links', 'cache']);
     lab = started;
     const { layout } = started;

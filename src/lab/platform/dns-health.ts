@@ -18,6 +18,8 @@ export interface TargetHealth {
   readonly successes: number;
   readonly sinceMs: number;
   readonly lastReason: string;
+  /** Wall clock, as health checkers report it: when the last check was answered or given up. Null before the first. */
+  readonly checkedAtMs: number | null;
 }
 
 export const newTargetHealth = (nowMs: number): TargetHealth => ({
@@ -26,6 +28,7 @@ export const newTargetHealth = (nowMs: number): TargetHealth => ({
   successes: 0,
   sinceMs: nowMs,
   lastReason: 'not checked yet',
+  checkedAtMs: null,
 });
 
 /** One more outcome: `failures` in a row make a target unhealthy, `successes` in a row healthy again. Pure. */
@@ -34,12 +37,13 @@ export const afterOutcome = (
   outcome: Outcome,
   thresholds: { readonly failures: number; readonly successes: number },
   nowMs: number,
+  checkedAtMs: number | null = null,
 ): TargetHealth => {
   const failures = outcome.ok ? 0 : before.failures + 1;
   const successes = outcome.ok ? before.successes + 1 : 0;
   const healthy = before.healthy ? failures < thresholds.failures : successes >= thresholds.successes;
   const sinceMs = healthy === before.healthy ? before.sinceMs : nowMs;
-  return { healthy, failures, successes, sinceMs, lastReason: outcome.reason };
+  return { healthy, failures, successes, sinceMs, lastReason: outcome.reason, checkedAtMs };
 };
 
 const bodyBytesMax = 5120;

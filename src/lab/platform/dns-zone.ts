@@ -37,7 +37,12 @@ const wholeSeconds = (layout: LabLayout, documentedMs: number): number =>
 /** Domains the lab answers for: its names without their first label. */
 export const apexesOf = ({ environment: { service } }: LabLayout): readonly string[] => [
   ...new Set(
-    [service.host, service.databaseHost, service.databaseDomain].map((name) => name.split('.').slice(1).join('.')),
+    [
+      service.host,
+      service.databaseHost,
+      service.databaseDomain,
+      ...(service.objectsHost === undefined ? [] : [service.objectsHost]),
+    ].map((name) => name.split('.').slice(1).join('.')),
   ),
 ];
 
@@ -63,6 +68,16 @@ const recordsAt = (data: ZoneData, place: Place, name: string): readonly Answer[
   const addressAt = (at: string, seconds: number): Answer => ({ type: 'A', name: at, ttl: seconds, data: address });
   const textAt = (at: string, region: string): Answer => ({ type: 'TXT', name: at, ttl, data: region });
 
+  const { objectsHost } = service;
+  if (objectsHost !== undefined && (name === objectsHost || name === `_http._tcp.${objectsHost}`)) {
+    // Documents follow the service: the region that is healthy and near, by its own object store.
+    const region = routeOf(layout.environment, place, data.routing, data.random)?.region;
+    if (region === undefined) return [];
+    if (name === objectsHost) return [addressAt(name, ttl), textAt(name, region)];
+    const port = forwardPort(layout, place, `objects/${region}`);
+    const target = `${region}.${objectsHost}`;
+    return [{ type: 'SRV', name, ttl, data: { priority: 10, weight: 0, port, target } }];
+  }
   if (name === service.host || name === `_http._tcp.${service.host}`) {
     const route = routeOf(layout.environment, place, data.routing, data.random);
     if (route === undefined) return [];
@@ -70,6 +85,7 @@ const recordsAt = (data: ZoneData, place: Place, name: string): readonly Answer[
   }
   for (const region of regions) {
     const host = `${region.name}.${service.host}`;
+    if (objectsHost !== undefined && name === `${region.name}.${objectsHost}`) return [addressAt(name, ttl)];
     if (name === host) return [addressAt(name, ttl), textAt(name, region.name)];
     if (name === `_http._tcp.${host}`) {
       const zones = zonesOf(layout.environment, region.name, data.routing);
@@ -100,6 +116,7 @@ const aliasOf = (data: ZoneData, place: Place, name: string): CnameRecord | unde
 const hasBelow = (data: ZoneData, name: string): boolean => {
   const { service, regions } = data.layout.environment;
   const known = [`_http._tcp.${service.host}`, `_postgresql._tcp.${service.databaseHost}`];
+  if (service.objectsHost !== undefined) known.push(`_http._tcp.${service.objectsHost}`);
   for (const region of regions) {
     known.push(`_http._tcp.${region.name}.${service.host}`);
     known.push(`_postgresql._tcp.${region.database.instance}.${service.databaseDomain}`);

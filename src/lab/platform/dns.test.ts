@@ -355,6 +355,19 @@ describe('a running GeoDNS', () => {
     expect(await port()).toBe(forwardPort(layout, 'operator', 'postgres/us-west-2b'));
   });
 
+  test('documents are read where the service is: in the region that is healthy and near', async () => {
+    const { layout } = await start(30);
+    const store = async (): Promise<readonly [string | undefined, number | undefined]> => {
+      const [found] = await ask(layout, 'client/us-west', '_http._tcp.objects.platform.lab', 'SRV');
+      return [found?.value, found?.port];
+    };
+    const port = (region: string): number => forwardPort(layout, 'client/us-west', `objects/${region}`);
+    expect(await store()).toEqual(['us-west-2.objects.platform.lab', port('us-west-2')]);
+    await callControl(layout, 'dns', 'PUT', '/health-overrides/us-west-2', { body: { healthy: false } });
+    expect(await store()).toEqual(['us-east-1.objects.platform.lab', port('us-east-1')]);
+    expect((await ask(layout, 'client/us-west', 'us-east-1.objects.platform.lab', 'A'))[0]?.value).toBe('127.0.0.1');
+  });
+
   test('weights and overrides steer it, and nonsense is refused', async () => {
     const { layout } = await start(30);
     await callControl(layout, 'dns', 'PUT', '/weights/us-west-2', { body: { weight: 0 } });

@@ -93,12 +93,13 @@ const describeRegions = (layout: LabLayout, state: State): unknown => ({
       lastReason: worst?.lastReason ?? '',
       override: state.overrides.get(region.name) ?? null,
       weight: state.weightOf(region.name),
-      zones: zones.map(({ zone, healthy: zoneHealthy, failures, sinceMs, lastReason }) => ({
+      zones: zones.map(({ zone, healthy: zoneHealthy, failures, sinceMs, lastReason, checkedAtMs }) => ({
         zone,
         healthy: zoneHealthy,
         failures,
         sinceMs,
         lastReason,
+        checkedAtMs,
       })),
     };
   }),
@@ -210,7 +211,7 @@ const startChecks = (context: ComponentContext, state: State, changed: () => voi
     const atMs = systemClock.monotonicMs();
     const before = state.zones.get(zone) ?? newTargetHealth(atMs);
     const wasHealthy = state.isRegionHealthy(region);
-    const after = afterOutcome(before, outcome, health, atMs);
+    const after = afterOutcome(before, outcome, health, atMs, systemClock.nowMs());
     state.zones.set(zone, after);
     if (after.healthy === before.healthy) return;
     const detail = { atMs, healthy: after.healthy, reason: outcome.reason };

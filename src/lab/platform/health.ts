@@ -17,7 +17,7 @@ export interface HealthAnswer {
   readonly status: 200 | 503;
   readonly body: {
     readonly status: 'healthy' | 'unhealthy';
-    /** By the documented names; `redis` is left out when the platform has no cache. */
+    /** By the documented names; `redis` is left out where the region has no cache. */
     readonly checks: Readonly<Record<string, boolean>>;
   };
 }
@@ -109,9 +109,11 @@ const ping = (port: number, limitMs: number): Promise<boolean> =>
     socket.write('PING\r\n');
   });
 
-/** Whether any cache node answers. */
-const checkCache = (layout: LabLayout, zone: string, budgetMs: number): Check | undefined => {
-  const nodes = layout.endpoints.filter((endpoint) => endpoint.id.startsWith('cache/'));
+/** Whether any cache node of the region answers. */
+const checkCache = (layout: LabLayout, zone: string, region: string, budgetMs: number): Check | undefined => {
+  const zones = layout.environment.regions.find(({ name }) => name === region)?.zones ?? [];
+  const places = zones.map(({ name }) => zonePlace(name));
+  const nodes = layout.endpoints.filter(({ id, place }) => id.startsWith('cache/') && places.includes(place));
   if (nodes.length === 0) return undefined;
   const ports = nodes.map((node) => forwardPort(layout, zonePlace(zone), node.id));
   return async () => {
@@ -133,7 +135,7 @@ export const createHealth = (parts: {
   const { context, zone, region, discovery, agent } = parts;
   const { layout } = context;
   const { budgets } = layout.settings.health;
-  const cache = checkCache(layout, zone, budgets.cache);
+  const cache = checkCache(layout, zone, region, budgets.cache);
   const checks: readonly (readonly [string, number, Check])[] = [
     ['database', budgets.database, checkDatabase(context, zone, region, budgets.database)],
     ...(cache === undefined ? [] : [['redis', budgets.cache, cache] as const]),

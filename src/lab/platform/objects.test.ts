@@ -1,3 +1,4 @@
+import { get } from 'node:http';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ComponentContext } from '../component.ts';
@@ -111,6 +112,22 @@ describe('an object store', () => {
     expect((await send('DELETE', '/bucket-one/folder/a%20b%26c')).status).toBe(204);
     expect((await send('HEAD', '/bucket-one/folder/a%20b%26c')).status).toBe(404);
     expect((await send('DELETE', '/bucket-one')).status).toBe(204);
+  });
+
+  it('serves its documents under the name that stands for every region', async () => {
+    const read = (host: string): Promise<string> =>
+      new Promise((resolve, reject) => {
+        const headers = { ...signed, host };
+        get(`${url}/handbook/first-steps.txt`, { headers }, (response) => {
+          response.resume().once('end', () => {
+            resolve(`${response.statusCode} ${response.headers['x-amz-bucket-region']}`);
+          });
+        }).once('error', reject);
+      });
+    expect(await read('objects.platform.lab')).toBe('200 us-west-2');
+    expect(await read('objects.platform.lab:8080')).toBe('200 us-west-2');
+    expect(await read('127.0.0.1')).toBe('404 us-west-2');
+    expect((await send('GET', '/documents-us-west-2/handbook/first-steps.txt')).status).toBe(200);
   });
 
   it('refuses as S3 does: unsigned, unknown, already there, not implemented', async () => {

@@ -73,9 +73,17 @@ interface Asked {
   readonly query: URLSearchParams;
 }
 
-const parseTarget = (request: IncomingMessage): { bucket: string; key: string; query: URLSearchParams } => {
+/** The name a request was sent to, without its port. */
+const nameOf = (request: IncomingMessage): string => (request.headers.host ?? '').replace(/:\d+$/, '').toLowerCase();
+
+/** Under a name that stands for the bucket, as a multi-region access point does, the path is the key alone. */
+const parseTarget = (
+  request: IncomingMessage,
+  bucketOfName: string | undefined,
+): { bucket: string; key: string; query: URLSearchParams } => {
   const url = new URL(request.url ?? '/', 'http://objects');
-  const [, bucket = '', ...rest] = url.pathname.split('/');
+  const parts = url.pathname.split('/').slice(1);
+  const [bucket = '', ...rest] = bucketOfName === undefined ? parts : [bucketOfName, ...parts];
   try {
     return { bucket, key: rest.map(decodeURIComponent).join('/'), query: url.searchParams };
   } catch {
@@ -242,9 +250,15 @@ const answerFailure = (request: IncomingMessage, response: ServerResponse, error
 const createHandler = (context: ComponentContext, region: string): Handler => {
   const store = openObjectStore(path.join(context.layout.stateDir, 'objects', region));
   const bucket = `documents-${region}`;
-  if (!store.hasBucket(bucket)) store.createBucket(bucket, new Date(systemClock.nowMs()).toISOString());
+  const now = new Date(systemClock.nowMs()).toISOString();
+  if (!store.hasBucket(bucket)) store.createBucket(bucket, now);
+  if (store.head(bucket, handbook.key) === undefined) {
+    const object = { key: handbook.key, modified: now, contentType: 'text/plain', metadata: {} };
+    store.put(bucket, object, Buffer.from(handbook.text));
+  }
+  const { objectsHost } = context.layout.environment.service;
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const target = parseTarget(request);
+    const target = parseTarget(request, nameOf(request) === objectsHost ? bucket : undefined);
     if (!isSigned(request, target.query)) throw new S3Error(403, 'AccessDenied', 'Access Denied');
     const asked = { request, response, ...target };
     if (target.bucket === '') {
@@ -264,6 +278,9 @@ const createHandler = (context: ComponentContext, region: string): Handler => {
     }
   };
 };
+
+/** A document that every region holds from the start. */
+const handbook = { key: 'handbook/first-steps.txt', text: 'Welcome. Ask a question in a sentence or two.\n' };
 
 const withoutOperation = (query: URLSearchParams): URLSearchParams => {
   const rest = new URLSearchParams(query);
