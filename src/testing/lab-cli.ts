@@ -261,6 +261,7 @@ export const startLabCli = async (timeScale: number): Promise<LabCli> => {
       if (port === undefined) throw new Error(`no cluster ${context}`);
       return port;
     },
+    cache: () => null,
   };
   const runIds = (): readonly string[] => {
     const { BLACKSTART_REPORTS: reports } = variables;

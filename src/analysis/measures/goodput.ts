@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { FaultWindow } from '../fault-window.ts';
+import type { StreamAnalysis } from '../stream.ts';
 import { type Context, defineMeasure, figure, none, probeParam, type Share } from './measure.ts';
 import { affectedStreams, causedBy, faultEndMs, requiredStreams, shareOf, type Tally, tally } from './select.ts';
 
@@ -22,6 +23,15 @@ const replacedMs = (context: Context, fault: FaultWindow): number => {
   );
   return Math.min(ready?.maxMs ?? Number.POSITIVE_INFINITY, fault.reverted.maxMs, context.endMs);
 };
+
+/** Since when the steady state held that the fault met: an outage before it is no baseline. */
+const steadySinceMs = (streams: readonly StreamAnalysis[], fault: FaultWindow): number =>
+  Math.max(
+    Number.NEGATIVE_INFINITY,
+    ...streams.flatMap(({ outages }) =>
+      outages.map(({ up }) => up.maxMs).filter((upMs) => upMs < fault.effective.minMs),
+    ),
+  );
 
 const params = z.strictObject({
   probe: probeParam('chat'),
@@ -48,7 +58,7 @@ const servedRatio = (
   const toMs = until === 'replaced' ? replacedMs(context, fault) : faultEndMs(context, fault);
   const now = tally(streams, fromMs, toMs);
   if (now.probes === 0) return 'no probe was sent while the fault lasted';
-  const before = tally(streams, Number.NEGATIVE_INFINITY, fault.effective.minMs);
+  const before = tally(streams, steadySinceMs(streams, fault), fault.effective.minMs);
   return { share: ratioOf(now, before), of: now.probes, fromMs, toMs };
 };
 

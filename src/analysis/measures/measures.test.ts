@@ -162,6 +162,12 @@ describe('shares', () => {
     expect(row.share?.estimate).toBeCloseTo(0.25, 2);
   });
 
+  it('goodput is set against the steady state that held, not against an outage before it', () => {
+    const rough: Script = (atMs) => (within(atMs, 1000, 6000) ? bad('503', atMs) : west(atMs));
+    const row = judged(targetOf('goodput', { minShare: 0.5 }), chats(rough));
+    expect(row.share?.estimate).toBeCloseTo(1, 2);
+  });
+
   it('throughput loss of a tenth passes plus its error, a fifth fails', () => {
     const losing =
       (every: number): Script =>
