@@ -71,6 +71,21 @@ describe('opening and closing', () => {
     expect(stray?.interruption).toEqual(clean?.interruption);
   });
 
+  it('moves the candidate past a flicker at the edge, so that the window begins with what lasts', () => {
+    const window = singleLook({ probes: 40, toleratedBad: 0, toleratedLate: 0 });
+    const [clean] = analyseLetters(`${up(20)}bbbb${up(80)}`, window).outages;
+    const [flicker] = analyseLetters(`${up(20)}bbbbgbgb${up(41)}`, window).outages;
+    expect(flicker?.confirmed).toBe(true);
+    expect(flicker?.flaps).toBe(0);
+    expect(flicker?.client.minMs).toBe(clean?.client.minMs);
+    expect((flicker?.client.maxMs ?? 0) - (clean?.client.maxMs ?? 0)).toBeCloseTo(400, 0);
+  });
+
+  it('calls three of five a relapse all the same', () => {
+    const [outage] = analyseLetters(`${up(20)}bbbbgbgbgb${up(80)}`).outages;
+    expect(outage?.flaps).toBe(1);
+  });
+
   it('does not move for strays that the window tolerates', () => {
     const window = singleLook({ probes: 40, toleratedBad: 1, toleratedLate: 0 });
     const [clean] = analyseLetters(`${up(20)}bbbb${up(80)}`, window).outages;

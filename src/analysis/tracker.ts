@@ -183,7 +183,8 @@ export const createTracker = (window: Window, startsUnconfirmed = false): Tracke
     const episode = open.episodes.at(-1);
     if (candidate === 0) {
       if (episode !== undefined) episode.recovered ??= position;
-      become({ ordinal, position }, open);
+      candidate = ordinal;
+      open.candidate = position;
     }
     confirmWhenFull(open);
   };
@@ -202,6 +203,13 @@ export const createTracker = (window: Window, startsUnconfirmed = false): Tracke
       return;
     }
     if (open === undefined || candidate === 0) return;
+    if (ordinal - candidate < openingRule.opens) {
+      // The edge flickers: as it takes three probes to open an outage, it takes three in a row to begin its end.
+      candidate = 0;
+      open.candidate = null;
+      faults.clear();
+      return;
+    }
     faults.add(fault);
     moveWhileFailing(open);
     if (open !== undefined) confirmWhenFull(open);

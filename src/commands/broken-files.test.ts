@@ -204,6 +204,20 @@ const table: readonly Broken[] = [
   ),
   broken(
     'experiment',
+    'least duration beyond the expiry',
+    'for: until-recovered',
+    'for: until-recovered\n    atLeast: 30m',
+    '11:14: faults[0].atLeast must not be longer than its atMost',
+  ),
+  broken(
+    'experiment',
+    'least duration of a fault with a fixed one',
+    'for: until-recovered',
+    'for: 2m\n    atLeast: 1m',
+    '11:5: faults[0].atLeast goes with "for: until-recovered" alone',
+  ),
+  broken(
+    'experiment',
     'expiry below what providers allow',
     'atMost: 20m',
     'atMost: 5s',

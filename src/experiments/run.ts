@@ -40,6 +40,13 @@ const hold = async (running: Running, faults: readonly ExperimentFault[], sinceM
     Math.max(0, leftMs() - marginMs),
   );
   if (missing.length > 0) running.live({ type: 'note', text: `not recovered under the fault: ${missing.join(', ')}` });
+  // Clients recover before the platform has done all that is to be seen of it, such as adding capacity.
+  const atLeastMs = running.real(Math.max(...faults.map((fault) => fault.atLeastMs)));
+  const restMs = Math.min(leftMs() - marginMs, sinceMs + atLeastMs - running.session.clock.monotonicMs());
+  if (restMs > 0) {
+    running.live({ type: 'awaiting', what: 'the fault to have lasted long enough', atMostMs: restMs });
+    await running.session.clock.sleep(restMs, running.signal);
+  }
   return missing.length === 0;
 };
 

@@ -32,6 +32,8 @@ export interface Scenario {
 /** A fault of an experiment, and how long it is left in place. Durations are documented milliseconds. */
 export interface ExperimentFault extends FaultUse {
   readonly holdMs: number | 'until-recovered';
+  /** It lasts so long even if the service recovers sooner. */
+  readonly atLeastMs: number;
 }
 
 export interface DrillStep {

@@ -24,6 +24,9 @@ const faultUseSchema = (fault: Fault) =>
       for: z
         .union([z.literal('until-recovered'), durationMs])
         .meta({ description: 'How long the fault lasts, in documented time, or until-recovered.' }),
+      atLeast: durationMs.optional().meta({
+        description: 'With until-recovered: documented time it lasts even if the service recovers sooner.',
+      }),
       atMost: durationMs.meta({
         description: "Documented time after which the target's side ends the fault by itself.",
       }),
@@ -66,6 +69,7 @@ export const experimentFaults = (experiment: Experiment): readonly ExperimentFau
     with: use.with,
     atMostMs: use.atMost,
     holdMs: use.for,
+    atLeastMs: use.atLeast ?? 0,
   }));
 
 /** A fault whose regions, zones or workloads this environment does not have; resolving them needs no network. */
@@ -101,6 +105,14 @@ export const experimentProblems = (
     if (use.for !== 'until-recovered' && use.for > use.atMost) {
       const text = `faults[${index}].for must not be longer than its atMost`;
       problems.push({ path: ['faults', index, 'for'], at: 'value', text });
+    }
+    if (use.atLeast !== undefined && use.for !== 'until-recovered') {
+      const text = `faults[${index}].atLeast goes with "for: until-recovered" alone`;
+      problems.push({ path: ['faults', index, 'atLeast'], at: 'key', text });
+    }
+    if (use.atLeast !== undefined && use.atLeast > use.atMost) {
+      const text = `faults[${index}].atLeast must not be longer than its atMost`;
+      problems.push({ path: ['faults', index, 'atLeast'], at: 'value', text });
     }
     if (use.atMost < shortestExpiryMs) {
       const text = `faults[${index}].atMost must be at least 1m: no provider expires a fault sooner`;
