@@ -172,24 +172,24 @@ export const killBoth = async (lab: LabCli, going: Going, runId: string): Promis
   await going.ended;
 };
 
-/** SIGKILL to everything of ours after some time, wherever the run is then; "recover" must put everything back. */
+/**
+ * SIGKILL to everything of ours some time after the first change may be made, wherever the run is then; "recover" must
+ * put everything back.
+ */
 export const killAndRecover = async (lab: LabCli, file: string, afterMs: number): Promise<Outcome> => {
   const before = await whole(lab);
   const known = lab.runIds();
   const going = lab.start(...commandFor(file));
+  await going.said(begins('inject'));
   await Promise.race([systemClock.sleep(afterMs), going.ended]);
-  const runId = lab.runIds().find((one) => !known.includes(one));
+  const runId = await runIdOf(lab, known);
   const phase = [...going.notes().matchAll(/^\[[^\]]*\] ([a-z-]+): /gm)].at(-1)?.[1] ?? 'start';
-  if (runId === undefined) going.kill();
-  else await killBoth(lab, going, runId);
-  await going.ended;
+  await killBoth(lab, going, runId);
+  const left = (await lab.left(runId)).length;
   const sinceMs = systemClock.monotonicMs();
   const ended = await lab.run('recover');
-  return await conclude(lab, `SIGKILL after ${Math.round(afterMs)} ms, in ${phase}; recover`, {
-    before,
-    sinceMs,
-    ended,
-  });
+  const what = `SIGKILL ${Math.round(afterMs)} ms after inject, in ${phase}, ${left} left; recover`;
+  return await conclude(lab, what, { before, sinceMs, ended });
 };
 
 /** SIGKILL to the run alone, once the phase has begun; its watchdog must put everything back. */
