@@ -46,7 +46,7 @@ const baselineOf = (record: RunRecord, evidences: readonly Evidence[]): readonly
   const endMs = baselineEndMs(record);
   if (endMs === undefined) return [];
   const counts = evidences.map((evidence) => baselineCounts(evidence, endMs));
-  return judgeBaseline(counts, limitsOf(record));
+  return judgeBaseline(counts, limitsOf(record), 1, record.carried);
 };
 
 const analyseStreams = (record: RunRecord, evidences: readonly Evidence[], baseline: readonly BaselineRow[]) => {

@@ -81,6 +81,17 @@ const missingOf = (row: BaselineCounts, window: Window | undefined): string | un
 };
 
 /**
+ * What an earlier run of the same series showed of a stream just before. It makes the rates better known, and so the
+ * window shorter; that the steady state holds now each run shows for itself.
+ */
+export interface CarriedBaseline {
+  readonly stream: string;
+  readonly probes: number;
+  readonly bad: number;
+  readonly late: number;
+}
+
+/**
  * The baseline gate. Each stream's window has power for the upper bound of its journey's pooled rates. `discount`
  * counts only that share of the pooled probes, so that a look while the run goes on never finds a shorter window than
  * the analysis afterwards, which sets blind probes aside.
@@ -89,15 +100,19 @@ export const judgeBaseline = (
   counts: readonly BaselineCounts[],
   limits: Limits,
   discount = 1,
+  carried: readonly CarriedBaseline[] = [],
 ): readonly BaselineRow[] => {
   const pooled = new Map<string, { probes: number; bad: number; late: number }>();
-  for (const row of counts) {
-    const key = journeyOf(row.stream);
-    const sums = pooled.get(key) ?? { probes: 0, bad: 0, late: 0 };
+  const pool = (stream: Stream, row: Omit<CarriedBaseline, 'stream'>): void => {
+    const sums = pooled.get(journeyOf(stream)) ?? { probes: 0, bad: 0, late: 0 };
     sums.probes += row.probes;
     sums.bad += row.bad;
     sums.late += row.late;
-    pooled.set(key, sums);
+    pooled.set(journeyOf(stream), sums);
+  };
+  for (const row of counts) {
+    pool(row.stream, row);
+    for (const before of carried) if (before.stream === row.stream.stream) pool(row.stream, before);
   }
   const windows = new Map(
     [...pooled].map(([key, sums]) => {
@@ -113,7 +128,12 @@ export const judgeBaseline = (
 };
 
 /** Real milliseconds that a baseline without a single stray takes at least. */
-export const baselineNeedsMs = (streams: readonly Stream[], limits: Limits, discount = 1): number => {
+export const baselineNeedsMs = (
+  streams: readonly Stream[],
+  limits: Limits,
+  discount = 1,
+  carried: readonly CarriedBaseline[] = [],
+): number => {
   const holds = (forMs: number): boolean => {
     const counts = streams.map((stream) => ({
       stream,
@@ -122,7 +142,7 @@ export const baselineNeedsMs = (streams: readonly Stream[], limits: Limits, disc
       late: 0,
       down: false,
     }));
-    return judgeBaseline(counts, limits, discount).every((row) => row.missing === undefined);
+    return judgeBaseline(counts, limits, discount, carried).every((row) => row.missing === undefined);
   };
   if (streams.length === 0) return 0;
   const stepMs = Math.min(...streams.map((stream) => stream.everyMs)) * 20;

@@ -52,6 +52,16 @@ describe('the baseline gate', () => {
     expect(steady.baseline()).toEqual({ missing: [], failed: [] });
   });
 
+  it('knows the rates from the runs before it, and still shows for itself that the steady state holds', () => {
+    const carried = streams.map(({ stream }) => ({ stream, probes: 2000, bad: 0, late: 0 }));
+    const alone = createSteadyState(streams);
+    const following = createSteadyState(streams, undefined, carried);
+    expect(following.baselineNeedsMs()).toBeLessThan(alone.baselineNeedsMs());
+    expect(following.baseline().missing).toHaveLength(4);
+    feed(following, 0, 365 * 50);
+    expect(following.baseline()).toEqual({ missing: [], failed: [] });
+  });
+
   it('never lets a service through that is surely worse than its limit', () => {
     const steady = createSteadyState(streams);
     feed(steady, 0, 60_000, (atMs, location) => (location === 'far' && atMs % 1000 === 0 ? bad('503', atMs) : {}));

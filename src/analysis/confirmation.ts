@@ -1,5 +1,11 @@
 import type { Blind, Sample, Stream } from '../probes/sample.ts';
-import { type BaselineRow, baselineNeedsMs, createBaselineCounter, judgeBaseline } from './baseline.ts';
+import {
+  type BaselineRow,
+  baselineNeedsMs,
+  type CarriedBaseline,
+  createBaselineCounter,
+  judgeBaseline,
+} from './baseline.ts';
 import { createTracker, type Tracker } from './tracker.ts';
 import { defaultLimits, type Limits, type Look, singleLook, type Window } from './window.ts';
 
@@ -45,6 +51,7 @@ export interface Progress {
 export const createConfirmation = (
   streams: readonly Stream[],
   limits: Limits = defaultLimits,
+  carried: readonly CarriedBaseline[] = [],
 ): {
   add(sample: Sample): void;
   /** Probes that touch it are no evidence. One that comes later than the probe it touches is left to the margins. */
@@ -72,6 +79,7 @@ export const createConfirmation = (
       [...followed.values()].map((one) => ({ stream: one.stream, ...one.baseline.counts() })),
       limits,
       baselineDiscount,
+      carried,
     );
 
   const fixWindows = (): void => {
@@ -113,7 +121,7 @@ export const createConfirmation = (
       blindness.set(blind.location, known);
     },
     baseline,
-    baselineNeedsMs: () => baselineNeedsMs(required, limits, baselineDiscount),
+    baselineNeedsMs: () => baselineNeedsMs(required, limits, baselineDiscount, carried),
     fixWindows,
     progressSince(sinceMs) {
       if (windows === undefined) fixWindows();
@@ -160,8 +168,12 @@ const firstAfter = (sentMs: readonly number[], atMs: number): number => {
 };
 
 /** What a run asks of its samples while they come in. */
-export const createSteadyState = (streams: readonly Stream[], limits: Limits = defaultLimits) => {
-  const confirmation = createConfirmation(streams, limits);
+export const createSteadyState = (
+  streams: readonly Stream[],
+  limits: Limits = defaultLimits,
+  carried: readonly CarriedBaseline[] = [],
+) => {
+  const confirmation = createConfirmation(streams, limits, carried);
   return {
     add: confirmation.add,
     addBlind: confirmation.addBlind,

@@ -1,5 +1,6 @@
 import type { Observation } from '../core/observation.ts';
 import type { Blind, InstrumentRecord, Sample, Stream } from '../probes/sample.ts';
+import type { CarriedBaseline } from './baseline.ts';
 import type { Window } from './window.ts';
 
 /**
@@ -43,6 +44,8 @@ export interface RunRecord {
   readonly places?: Places;
   /** What a scaled lab adds to a duration that includes a mechanism's time-outs; nothing elsewhere. */
   readonly stretches?: Readonly<Partial<Record<StretchedMechanism, Stretch>>>;
+  /** Baselines of the runs that this one followed at once. */
+  readonly carried?: readonly CarriedBaseline[];
   /** The confirmation rule, where it is not the default one. */
   readonly confirmation?: {
     /** e_SLO: largest share of errors a recovered service may have. */

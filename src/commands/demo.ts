@@ -16,6 +16,7 @@ const runOne = async (
   name: string,
   platform: import('./documents.ts').Platform,
   reached: import('./session.ts').Reached,
+  after: readonly import('./execute.ts').Executed[],
 ): Promise<import('./execute.ts').Executed> => {
   const { loadScenario, scenarioOf } = await import('./documents.ts');
   const { execute, experimentPhases } = await import('./execute.ts');
@@ -23,7 +24,7 @@ const runOne = async (
   const { experimentFaults } = await import('../experiments/schema.ts');
   const { runExperiment } = await import('../experiments/run.ts');
   const document = await loadScenario(name, ['Experiment', 'Drill'], platform);
-  const common = { reached, seed, approve: 'auto', format: 'text' } as const;
+  const common = { reached, seed, after, approve: 'auto', format: 'text' } as const;
   if (document.kind === 'Drill') return await executeDrill(cli, { ...common, platform, document });
   const { experiment, source } = document;
   const faults = experimentFaults(experiment);
@@ -53,7 +54,7 @@ const demo = async (cli: Cli, options: Options): Promise<number> => {
     for (const name of scenarios) {
       if (cli.signal.aborted) break;
       cli.terminal.note(`\n${name} (${executed.length + 1} of ${scenarios.length})`);
-      const one = await runOne(cli, name, platform, reached);
+      const one = await runOne(cli, name, platform, reached, executed);
       executed.push(one);
       printReports(cli.terminal, [one], 'text');
     }

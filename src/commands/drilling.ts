@@ -12,6 +12,7 @@ export interface Drilling {
   readonly document: Document;
   readonly reached: Reached;
   readonly seed: number;
+  readonly after?: readonly Executed[];
   readonly approve: 'ask' | 'auto';
   readonly format: Format;
 }

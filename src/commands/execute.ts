@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import type { CarriedBaseline } from '../analysis/baseline.ts';
 import { createSteadyState } from '../analysis/confirmation.ts';
 import { defaultLimits } from '../analysis/window.ts';
 import { BlackstartError, exitCodes, isBlackstartError } from '../core/errors.ts';
@@ -20,6 +21,8 @@ export interface Execution {
   readonly reached: Reached;
   readonly scenario: Scenario;
   readonly seed: number;
+  /** What this run follows at once, in the same invocation: the platform is as it was left. */
+  readonly after?: readonly Executed[];
   readonly approve: 'ask' | 'auto';
   readonly format: Format;
   readonly phases: readonly PlannedPhase[];
@@ -81,13 +84,22 @@ const exitCodeOf = (error: unknown, made: Made): number => {
   return isBlackstartError(error) && !isVerdict ? error.exitCode : verdictExitCode(made);
 };
 
+/** Baselines that held, of runs that ended with everything back: the platform has not been anything else since. */
+const carriedFrom = (after: readonly Executed[]): readonly CarriedBaseline[] =>
+  after.flatMap(({ report }) =>
+    report.baseline?.holds === true && report.verdict !== 'VOID'
+      ? report.baseline.streams.map(({ stream, probes, bad, late }) => ({ stream, probes, bad, late }))
+      : [],
+  );
+
 const requestOf = (cli: Cli, execution: Execution, drawing: Drawing): RunRequest => {
   const { reached, scenario, seed, approve } = execution;
   const { session, addresses } = reached;
   const { clock } = cli;
   const runId = newRunId(clock, scenario.name);
   const streams = streamsOf(scenario);
-  const steady = createSteadyState(streams, { ...defaultLimits, errorsMax: scenario.errorsMax });
+  const carried = carriedFrom(execution.after ?? []);
+  const steady = createSteadyState(streams, { ...defaultLimits, errorsMax: scenario.errorsMax }, carried);
   const note = (text: string): void => drawing.live({ type: 'note', text });
   cli.undoing(runId, undefined);
   return {
@@ -105,6 +117,7 @@ const requestOf = (cli: Cli, execution: Execution, drawing: Drawing): RunRequest
       drawing.live(event);
     },
     streams: streams.map(({ params: _, ...stream }) => stream),
+    carried,
     startInstrument: async (folder) => {
       const parts = {
         environment: session.environment,

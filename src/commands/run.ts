@@ -32,7 +32,7 @@ const run = async (cli: Cli, names: readonly string[], options: Options): Promis
   const documents = await Promise.all(names.map((name) => loadScenario(name, ['Experiment'], platform)));
   const reached = await reach(platform.environment, cli.clock);
   const firstSeed = options.seed ?? (await drawSeed());
-  const executed = [];
+  const executed: import('./execute.ts').Executed[] = [];
   for (let round = 0; round < options.repeat; round += 1) {
     for (const document of documents) {
       if (document.kind !== 'Experiment' || cli.signal.aborted) continue;
@@ -42,6 +42,7 @@ const run = async (cli: Cli, names: readonly string[], options: Options): Promis
         reached,
         scenario: scenarioOf(experiment, 'experiment', source, platform),
         seed: firstSeed + round,
+        after: executed,
         approve: 'auto',
         format: options.format,
         phases: experimentPhases,

@@ -20,7 +20,13 @@ export const bodySchema = z.discriminatedUnion('type', [
     seed: z.int(),
     versions: z.record(z.string(), z.string()),
     /** The environment, the document and the targets as they were read: recovery and report need no other file. */
-    documents: z.strictObject({ environment: json, document: json, targets: json, streams: json }),
+    documents: z.strictObject({
+      environment: json,
+      document: json,
+      targets: json,
+      streams: json,
+      carried: json.optional(),
+    }),
   }),
   /** A process began to write: the run itself, its watchdog, or `recover`. */
   z.strictObject({ type: z.literal('process.opened'), role: z.enum(['run', 'watchdog', 'recover']), pid: z.int() }),

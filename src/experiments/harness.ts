@@ -1,3 +1,4 @@
+import type { CarriedBaseline } from '../analysis/baseline.ts';
 import { deadline, poll } from '../core/clock.ts';
 import { BlackstartError, isBlackstartError, messageOf } from '../core/errors.ts';
 import { type Journal, openJournal } from '../core/journal.ts';
@@ -36,6 +37,8 @@ export interface RunRequest {
   readonly live: (event: LiveEvent) => void;
   /** Fixed before anything is sent: what will be sampled, and how. */
   readonly streams: readonly Stream[];
+  /** Baselines of the runs that this one follows at once: written down, because windows depend on them. */
+  readonly carried?: readonly CarriedBaseline[];
   readonly startInstrument: (folder: string) => Promise<Instrument>;
   readonly steadyState: () => SteadyState;
   /** Starts the process that puts everything back when this one is gone; `undefined` starts none (tests). */
@@ -272,6 +275,7 @@ const writeStart = async (request: RunRequest, journal: Journal): Promise<void> 
       document: plain(scenario.source),
       targets: plain(scenario.targets),
       streams: plain(request.streams),
+      ...(request.carried === undefined ? {} : { carried: plain(request.carried) }),
     },
   });
   await journal.append({ type: 'process.opened', role: 'run', pid: process.pid });

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { z } from 'zod';
+import type { CarriedBaseline } from '../analysis/baseline.ts';
 import type { InjectedFault, RunRecord, Target } from '../analysis/record.ts';
 import { BlackstartError } from '../core/errors.ts';
 import { type JournalEvent, outstanding } from '../core/journal.ts';
@@ -137,6 +138,7 @@ export const recordOf = (events: readonly JournalEvent[], recorded: Recorded, fo
     undo: undoOf(events),
     targets: documents.targets as unknown as readonly Target[],
     facts: Object.fromEntries(events.flatMap((event) => (event.type === 'fact' ? [[event.name, event.value]] : []))),
+    ...(documents.carried === undefined ? {} : { carried: documents.carried as unknown as readonly CarriedBaseline[] }),
     ...placesOf(documents.environment),
     ...stretchesOf(documents.environment, started.timeScale),
     ended: endOf(events),
