@@ -29,8 +29,8 @@ export interface TrialExperiment {
  * Probes are as dense as two cores carry beside an oracle of ten times their rate. A window of fewer probes confirms a
  * recovery sooner; it moves no edge of an outage.
  */
-const probeEveryMs = 120;
-export const oracleEveryMs = 12;
+const probeEveryMs = 200;
+export const oracleEveryMs = 20;
 const errorsMax = 0.1;
 const steadyFor = '1m';
 const timeoutMs = 1000;
