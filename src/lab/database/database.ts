@@ -73,6 +73,8 @@ const startUpkeep = (service: Service, instance: Instance, what: string, work: (
 const restart = (service: Service, instance: Instance, node: PostgresNode): void =>
   startUpkeep(service, instance, `restart of ${node.id}`, async () => {
     if (!(await zoneAnswers(service, instance, node))) return;
+    // Fenced while this looked: whoever was promoted relies on it staying down.
+    if (instance.status === 'stopped') return;
     await node.start(service.context.signal);
   });
 
@@ -85,7 +87,7 @@ const keepStandby = (service: Service, instance: Instance): void => {
     return;
   }
   startUpkeep(service, instance, `rebuild of ${standby.id}`, async () => {
-    if (!(await zoneAnswers(service, instance, standby))) return;
+    if (!(await zoneAnswers(service, instance, standby)) || instance.status === 'stopped') return;
     await rebuildNode(service, instance, standby, instance.writer.zone, service.context.signal);
     instance.standbyStale = false;
   });
@@ -106,7 +108,7 @@ const onWriterLost = async (service: Service, instance: Instance): Promise<void>
   if (instance.writer.pid() === undefined) restart(service, instance, instance.writer);
 };
 
-const check = async (service: Service, instance: Instance, state: MonitorState): Promise<void> => {
+export const check = async (service: Service, instance: Instance, state: MonitorState): Promise<void> => {
   const { layout, log } = service.context;
   const { checkTimeout, checkFailures } = layout.settings.database;
   if (!instance.published) await publish(service, instance);
