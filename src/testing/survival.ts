@@ -21,7 +21,7 @@ export interface RunFile {
   readonly atMost: string;
 }
 
-const withOf = { 'zone.blackhole': '{ zone: primary }', 'traffic.shift': '{ region: failover, percent: 40 }' };
+const withOf = { 'zone.blackhole': '{ zone: us-west-2a }', 'traffic.shift': '{ region: failover, percent: 40 }' };
 
 export const runFile = ({ fault = 'zone.blackhole', holds, atMost }: RunFile): string => `
 apiVersion: blackstart/v1

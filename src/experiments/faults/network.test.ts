@@ -147,6 +147,16 @@ describe('faults on the network', () => {
     });
   });
 
+  it('means by the zone of the database writer where the writer is now', async () => {
+    const instance = aws.instances.get('conversations-us-west-2');
+    if (instance === undefined) throw new Error('no instance');
+    Object.assign(instance, { zone: 'us-west-2b', secondaryZone: 'us-west-2a' });
+    expect((await planOne(zoneBlackhole, { zone: 'primary' })).target).toBe('zone/us-west-2b');
+    expect((await planOne(zoneBlackhole, { zone: 'standby' })).target).toBe('zone/us-west-2a');
+    Object.assign(instance, { secondaryZone: null });
+    await expect(planOne(zoneBlackhole, { zone: 'standby' })).rejects.toThrow('has no standby at present');
+  });
+
   it('cuts every zone of a region, and its services, off from everything', async () => {
     const planned = await planOne(regionBlackhole, {});
     await regionBlackhole.prepare?.(planned, {}, context);

@@ -49,6 +49,8 @@ export interface NetworkFault<Params extends z.ZodType> {
   readonly summary: string;
   readonly params: Params;
   readonly layer: Layer;
+  /** Read-only: parameters whose roles are turned into names by what is true now; as they are when left out. */
+  locate?(params: z.output<Params>, context: FaultContext): Promise<z.output<Params>>;
   spec(params: z.output<Params>, environment: Environment): NetworkSpec;
   blast(params: z.output<Params>, context: FaultContext): Promise<BlastRadius>;
 }
@@ -411,8 +413,13 @@ export const networkFault = <Params extends z.ZodType>(fault: NetworkFault<Param
   type Params_ = z.output<Params>;
   const { name } = fault;
 
-  const prepareAll = async ({ undo }: Planned<Undo>, params: Params_, context: FaultContext): Promise<string[]> => {
-    const { parts } = fault.spec(params, context.environment);
+  const located = async (params: Params_, context: FaultContext): Promise<Params_> =>
+    fault.locate === undefined ? params : await fault.locate(params, context);
+
+  const prepareAll = async ({ undo }: Planned<Undo>, given: Params_, context: FaultContext): Promise<string[]> => {
+    const { target, parts } = fault.spec(await located(given, context), context.environment);
+    if (target !== undo.target)
+      throw refused(`${undo.target} was planned, and now it would be ${target}`, 'Plan again.');
     return await Promise.all(
       undo.parts.map((part, index) => {
         const spec = parts[index];
@@ -429,9 +436,15 @@ export const networkFault = <Params extends z.ZodType>(fault: NetworkFault<Param
     undo: undoSchema,
     expiry:
       'the duration of the FIS experiment, which puts the subnets back by itself; the stop alarm; the safety lever',
-    permissions: (_params, environment) => permissionsFor(fault.layer, environment),
+    permissions: (_params, environment) => [
+      ...permissionsFor(fault.layer, environment),
+      ...(fault.locate === undefined
+        ? []
+        : [{ provider: 'aws' as const, action: 'rds:DescribeDBInstances', resource: '*' }]),
+    ],
 
-    async plan(params, context) {
+    async plan(given, context) {
+      const params = await located(given, context);
       const { target, parts } = fault.spec(params, context.environment);
       const undo: Undo = {
         run: context.runId,

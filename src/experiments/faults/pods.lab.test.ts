@@ -146,7 +146,7 @@ describe('faults on pods', () => {
       const found = truthOf(planned.undo.uid, 'process.continued');
       return found.length > 0 ? found : undefined;
     });
-    const expired = await strike(podHang, { workload: 'llm' }, world.context({ runId: 'run-2', expiryMs: 20_000 }));
+    const expired = await strike(podHang, { workload: 'llm' }, world.context({ runId: 'run-2', expiryMs: 40_000 }));
     await until('the deadline', async () => {
       const helpers = await world.port.listPods('platform', 'blackstart.dev/run=run-2', AbortSignal.timeout(withinMs));
       return helpers[0]?.phase === 'Failed' ? true : undefined;

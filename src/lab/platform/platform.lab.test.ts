@@ -28,8 +28,8 @@ const environmentOfOneRegion = (): Environment => {
   return {
     ...environment,
     regions: environment.regions.filter((one) => one.name === region),
-    // Long enough answers that a test can break one in the middle.
-    lab: { ...lab, llm: { ...lab.llm, tokens: 40, tokenGap: 10 } },
+    // Long enough answers that a test can break one in the middle; no cache, wherever a redis-server may be found.
+    lab: { ...lab, llm: { ...lab.llm, tokens: 40, tokenGap: 10 }, cache: { ...lab.cache, nodes: 0 } },
   };
 };
 

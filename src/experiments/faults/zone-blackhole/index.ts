@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { resolveZone } from '../../../core/places.ts';
+import { BlackstartError } from '../../../core/errors.ts';
+import { primaryRegion, resolveZone } from '../../../core/places.ts';
 import { networkFault } from '../network.ts';
 import { blastOfZones } from '../network-blast.ts';
 
@@ -14,6 +15,19 @@ export const zoneBlackhole = networkFault({
       .meta({ description: 'primary (of the database writer), standby, or the name of a zone.' }),
   }),
   layer: 'acl',
+  // After a failover the writer is not where the environment file says it started.
+  async locate({ zone: role }, { environment, ports, signal }) {
+    if (role !== 'primary' && role !== 'standby') return { zone: role };
+    const { name, database } = primaryRegion(environment);
+    const now = await ports.rds(name).describe(database.instance, signal);
+    const zone = role === 'primary' ? now?.zone : now?.secondaryZone;
+    if (typeof zone === 'string') return { zone };
+    throw new BlackstartError(
+      'PLAN_REFUSED',
+      `${database.instance} has no ${role} at present`,
+      'Wait until it is available and redundant again, or name a zone.',
+    );
+  },
   spec({ zone: reference }, environment) {
     const { zone, region } = resolveZone(environment, reference);
     const actions = [{ actionId: 'aws:network:disrupt-connectivity', parameters: { scope: 'all' } }];
