@@ -56,7 +56,8 @@ describe('observing', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  const options = (over: { readonly signal: AbortSignal; readonly forMs: number | null }) => {
+  type Over = Pick<Parameters<typeof observe>[0], 'signal' | 'forMs' | 'onProgress'>;
+  const options = (over: Over) => {
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
     return {
       runId: 'observe-1',
@@ -90,10 +91,11 @@ describe('observing', () => {
 
   test('ending it early keeps what was seen until then', async () => {
     const stop = new AbortController();
-    const observing = observe(options({ signal: stop.signal, forMs: null }));
-    await clock.sleep(2000);
-    stop.abort(new Error('enough'));
-    const record = await observing;
+    const onProgress: Over['onProgress'] = (counts) => {
+      const sent = [...counts.values()].reduce((total, { good, slow, bad }) => total + good + slow + bad, 0);
+      if (sent > 10) stop.abort(new Error('enough'));
+    };
+    const record = await observe(options({ signal: stop.signal, forMs: null, onProgress }));
     expect(record.ended.reason).toBe('aborted');
     expect([...record.samples.values()][0]?.length).toBeGreaterThan(5);
   });
