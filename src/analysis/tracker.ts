@@ -128,7 +128,7 @@ export const createTracker = (window: Window, startsUnconfirmed = false): Tracke
   let open: RawOutage | undefined = startsUnconfirmed ? notYetConfirmed() : undefined;
   let ordinal = 0;
   let lastUp: number | null = null;
-  /** Probes not up among the last few, for the opening rule; never from before the present candidate. */
+  /** Probes not up among the last few, for the opening rule; none of an episode that is already counted. */
   let recent: Fault[] = [];
   /** Ordinal of the candidate; 0 while there is none. */
   let candidate = 0;

@@ -3,12 +3,13 @@ import path from 'node:path';
 import type { CarriedBaseline } from '../analysis/baseline.ts';
 import { createSteadyState } from '../analysis/confirmation.ts';
 import { defaultLimits } from '../analysis/window.ts';
-import { BlackstartError, exitCodes, isBlackstartError } from '../core/errors.ts';
+import { BlackstartError, exitCodes, isBlackstartError, messageOf } from '../core/errors.ts';
 import type { RunEnd, RunRequest } from '../experiments/harness.ts';
 import { newRunId, reportsFolder } from '../experiments/run-folder.ts';
 import type { Ask } from '../experiments/running.ts';
 import type { Scenario } from '../experiments/scenario.ts';
 import { startWatchdog } from '../experiments/watchdog.ts';
+import type { Stream } from '../probes/sample.ts';
 import type { Cli, Format } from './command.ts';
 import { startInstrument, streamsOf } from './instrument.ts';
 import { type Drawing, type PlannedPhase, plainDrawing, terminalDrawing } from './live.ts';
@@ -84,13 +85,23 @@ const exitCodeOf = (error: unknown, made: Made): number => {
   return isBlackstartError(error) && !isVerdict ? error.exitCode : verdictExitCode(made);
 };
 
-/** Baselines that held, of runs that ended with everything back: the platform has not been anything else since. */
-const carriedFrom = (after: readonly Executed[]): readonly CarriedBaseline[] =>
-  after.flatMap(({ report }) =>
-    report.baseline?.holds === true && report.verdict !== 'VOID'
-      ? report.baseline.streams.map(({ stream, probes, bad, late }) => ({ stream, probes, bad, late }))
-      : [],
-  );
+/**
+ * Baselines that held, of runs that ended with everything back, and only of streams judged by the same limits:
+ * what counts as bad under a shorter time-out is another population.
+ */
+export const carriedFrom = (after: readonly Made[], streams: readonly Stream[]): readonly CarriedBaseline[] => {
+  const limitsOf = ({ probe, timeoutMs, slowAfterMs }: Pick<Stream, 'probe' | 'timeoutMs' | 'slowAfterMs'>): string =>
+    `${probe} ${timeoutMs} ${slowAfterMs}`;
+  const wanted = new Map(streams.map((one) => [one.stream, limitsOf(one)]));
+  return after.flatMap(({ report }) => {
+    const { baseline, verdict, undo } = report;
+    if (baseline === null || !baseline.holds || verdict === 'VOID' || undo.outstanding.length > 0) return [];
+    const limits = new Map(report.streams.map((one) => [one.stream, limitsOf(one)]));
+    return baseline.streams.flatMap(({ stream, probes, bad, late }) =>
+      limits.has(stream) && limits.get(stream) === wanted.get(stream) ? [{ stream, probes, bad, late }] : [],
+    );
+  });
+};
 
 const requestOf = (cli: Cli, execution: Execution, drawing: Drawing): RunRequest => {
   const { reached, scenario, seed, approve } = execution;
@@ -98,7 +109,7 @@ const requestOf = (cli: Cli, execution: Execution, drawing: Drawing): RunRequest
   const { clock } = cli;
   const runId = newRunId(clock, scenario.name);
   const streams = streamsOf(scenario);
-  const carried = carriedFrom(execution.after ?? []);
+  const carried = carriedFrom(execution.after ?? [], streams);
   const steady = createSteadyState(streams, { ...defaultLimits, errorsMax: scenario.errorsMax }, carried);
   const note = (text: string): void => drawing.live({ type: 'note', text });
   cli.undoing(runId, undefined);
@@ -145,11 +156,19 @@ export const execute = async (cli: Cli, execution: Execution): Promise<Executed>
   let made: Made;
   try {
     end = await execution.engine(requestOf(cli, execution, drawing));
+  } catch (error) {
+    await drawing.end(error);
+    throw error;
+  }
+  try {
     made = await makeReport(end.folder);
     for (const [name, text] of Object.entries(made.files)) await writeFile(path.join(end.folder, name), text);
   } catch (error) {
     await drawing.end(error);
-    throw error;
+    if (end.error === undefined) throw error;
+    // How the run ended outranks that nobody can read of it: something may still be broken.
+    cli.terminal.note(`the report of ${end.folder} could not be made: ${messageOf(error)}`);
+    throw end.error;
   }
   await drawing.end(end.error);
   const { error, folder } = end;
@@ -178,7 +197,7 @@ export const worstExitCode = (codes: readonly number[]): number => {
  * A demonstration has succeeded when every scenario was measured and everything is back: that a documented target is
  * missed, or cannot be told apart from its bound at this time scale, is what it is there to show.
  */
-export const demoExitCode = (executed: readonly Executed[]): number => {
+export const demoExitCode = (executed: readonly Pick<Executed, 'exitCode' | 'report'>[]): number => {
   const shown: readonly number[] = [exitCodes.fail, exitCodes.inconclusive];
   return worstExitCode(
     executed.map(({ exitCode, report }) =>

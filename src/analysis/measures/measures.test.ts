@@ -346,6 +346,8 @@ describe('regions', () => {
     const silent = tried((atMs) => (atMs < 140_000 ? bad('timeout', atMs, 1000) : { epoch: home }));
     expect(silent.verdict).toBe('INCONCLUSIVE');
     expect(silent.notes.join()).toContain('never heard to refuse');
+    const full = tried((atMs) => (atMs < 140_000 ? bad('53300', atMs) : { epoch: home }));
+    expect(full.verdict).toBe('INCONCLUSIVE');
     const taking = tried((atMs) => (within(atMs, 95_000, 96_000) ? { epoch: old } : bad('25006', atMs)));
     expect(taking).toMatchObject({ verdict: 'FAIL', count: 4 });
     expect(judged(target, [...chats(west), writes(() => ({ epoch: old }))]).verdict).toBe('PASS');

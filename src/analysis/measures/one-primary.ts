@@ -57,10 +57,10 @@ const lateAcknowledgements = (streams: readonly StreamAnalysis[], epochs: readon
 
 /**
  * What a PostgreSQL server says that will not take the write: it is a replica (25006), starting, stopping or in
- * recovery (57P03), has no room for the connection (53300), or no server listens any more. A time-out or a reset is
- * none of these.
+ * recovery (57P03), or no server listens any more. A time-out or a reset is none of these, nor is having no room for a
+ * connection (53300): a primary that is full is still a primary.
  */
-const refusals: ReadonlySet<string> = new Set(['25006', '57P03', '53300', 'refused']);
+const refusals: ReadonlySet<string> = new Set(['25006', '57P03', 'refused']);
 
 /** Writes tried at the old primary itself, from the return of its region until it was made primary again. */
 interface Direct {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { FaultWindow } from '../fault-window.ts';
-import type { Bracket } from '../record.ts';
+import type { Bracket, StretchedMechanism } from '../record.ts';
 import { bracketOf, sum } from '../span.ts';
 import type { StreamAnalysis } from '../stream.ts';
 import { type Context, defineMeasure, figure, type Measured, none, probeParam } from './measure.ts';
@@ -42,6 +42,15 @@ const worstByLocation = (outcomes: readonly Outcome[]): readonly Outcome[] => {
   });
 };
 
+/** What the platform waits for before it acts: a lost region is noticed by health checks, a lost writer by its own. */
+const waitsOf = ({ faults }: FaultWindow): readonly StretchedMechanism[] => {
+  const isA = (area: string): boolean => faults.some((name) => name.startsWith(`${area}.`));
+  return [
+    ...(isA('region') ? (['health-checks'] as const) : []),
+    ...(isA('zone') || isA('database') ? (['database-checks'] as const) : []),
+  ];
+};
+
 const judgeOutages = (
   { probe, availability }: { readonly probe: string; readonly availability?: number | undefined },
   context: Context,
@@ -66,7 +75,7 @@ const judgeOutages = (
     bracket: worst.bracket,
     location: worst.location,
     locations: worstByLocation(outcomes).map(({ location, bracket }) => ({ location, bracket })),
-    waitsFor: ['health-checks', 'database-checks'],
+    waitsFor: waitsOf(fault),
     confirmed: outcomes.every((outcome) => outcome.confirmed),
     hiddenMs: longestHiddenMs(streams, fault.effective.minMs, faultEndMs(context, fault)),
     figures,

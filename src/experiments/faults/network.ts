@@ -51,6 +51,8 @@ export interface NetworkFault<Params extends z.ZodType> {
   readonly layer: Layer;
   /** Read-only: parameters whose roles are turned into names by what is true now; as they are when left out. */
   locate?(params: z.output<Params>, context: FaultContext): Promise<z.output<Params>>;
+  /** What `locate` needs beside what every network fault does. */
+  readonly permissions?: readonly Permission[];
   spec(params: z.output<Params>, environment: Environment): NetworkSpec;
   blast(params: z.output<Params>, context: FaultContext): Promise<BlastRadius>;
 }
@@ -436,12 +438,7 @@ export const networkFault = <Params extends z.ZodType>(fault: NetworkFault<Param
     undo: undoSchema,
     expiry:
       'the duration of the FIS experiment, which puts the subnets back by itself; the stop alarm; the safety lever',
-    permissions: (_params, environment) => [
-      ...permissionsFor(fault.layer, environment),
-      ...(fault.locate === undefined
-        ? []
-        : [{ provider: 'aws' as const, action: 'rds:DescribeDBInstances', resource: '*' }]),
-    ],
+    permissions: (_params, environment) => [...permissionsFor(fault.layer, environment), ...(fault.permissions ?? [])],
 
     async plan(given, context) {
       const params = await located(given, context);

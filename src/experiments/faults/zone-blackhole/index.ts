@@ -15,6 +15,7 @@ export const zoneBlackhole = networkFault({
       .meta({ description: 'primary (of the database writer), standby, or the name of a zone.' }),
   }),
   layer: 'acl',
+  permissions: [{ provider: 'aws', action: 'rds:DescribeDBInstances', resource: '*' }],
   // After a failover the writer is not where the environment file says it started.
   async locate({ zone: role }, { environment, ports, signal }) {
     if (role !== 'primary' && role !== 'standby') return { zone: role };
