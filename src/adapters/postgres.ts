@@ -20,6 +20,8 @@ export interface PostgresConnection {
     text: string,
     values: readonly (string | number)[],
   ): Promise<readonly Readonly<Record<string, unknown>>[]>;
+  /** What the server warned of since this was last asked. */
+  takeNotices(): readonly string[];
   /** Cuts it, whatever is under way. */
   destroy(): void;
   readonly broken: boolean;
@@ -54,6 +56,10 @@ export const connectPostgres = async (
   client.on('end', () => {
     broken = true;
   });
+  let notices: string[] = [];
+  client.on('notice', ({ message }) => {
+    if (message !== undefined) notices.push(message);
+  });
   const destroy = (): void => {
     broken = true;
     socket.destroy();
@@ -70,6 +76,11 @@ export const connectPostgres = async (
   return {
     get broken() {
       return broken || socket.destroyed;
+    },
+    takeNotices() {
+      const taken = notices;
+      notices = [];
+      return taken;
     },
     destroy,
     async query(name, text, values) {

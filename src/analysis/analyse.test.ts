@@ -128,7 +128,7 @@ describe('a run is void', () => {
 
   it('when a clock was stepped', () => {
     const second = {
-      location: 'near',
+      sender: 'near',
       atMs: 1000,
       sendLagP99Ms: 1,
       sendLagMaxMs: 2,

@@ -125,7 +125,7 @@ describe('recovery, while samples come in', () => {
 
   it('does not count probes of blind time', () => {
     const steady = ready();
-    steady.addBlind({ location: 'near', fromMs: 50_000, toMs: 52_000, cause: 'event loop' });
+    steady.addBlind({ sender: 'near', fromMs: 50_000, toMs: 52_000, cause: 'event loop' });
     feed(steady, 40_000, 60_500, (atMs, location) =>
       location === 'near' && atMs >= 50_000 && atMs < 51_900 ? bad('timeout', atMs) : {},
     );

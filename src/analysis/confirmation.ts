@@ -108,17 +108,17 @@ export const createConfirmation = (
     add(sample) {
       const one = followed.get(sample.stream);
       if (one === undefined || sample.outcome === 'dropped') return;
-      if (blindness.get(one.stream.location)?.some((blind) => touches(blind, sample))) return;
+      if (blindness.get(one.stream.sender)?.some((blind) => touches(blind, sample))) return;
       const outcome = sample.outcome === 'good' ? 0 : sample.outcome === 'slow' ? 1 : 2;
       one.sentMs.push(sample.sentMs);
       one.outcomes.push(outcome);
       if (counting) one.baseline.push(sample.outcome);
     },
     addBlind(blind) {
-      const known = blindness.get(blind.location) ?? [];
+      const known = blindness.get(blind.sender) ?? [];
       known.push(blind);
       if (known.length > blindKept) known.shift();
-      blindness.set(blind.location, known);
+      blindness.set(blind.sender, known);
     },
     baseline,
     baselineNeedsMs: () => baselineNeedsMs(required, limits, baselineDiscount, carried),

@@ -66,7 +66,7 @@ const decomposeOne = (outage: Outage, context: Context, fault: FaultWindow): Dec
       (seen) => (seen.name === 'decision' || seen.name === 'database.failover') && seen.maxMs >= fault.effective.minMs,
     ),
   );
-  const writers = streamsOfProbe(context, 'sql-write');
+  const writers = streamsOfProbe(context, 'postgres-ledger');
   const authority = newAuthority(writers.length > 0 ? writers : context.streams, fault)?.span ?? null;
   const changed = removals(context, fault).find(({ location }) => location === outage.location)?.span;
   const route = changed !== undefined && Number.isFinite(changed.maxMs) ? changed : null;

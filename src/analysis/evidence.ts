@@ -96,7 +96,7 @@ const isInSendOrder = (samples: readonly Sample[]): boolean => {
 /** Linear in the samples, but for a look-up in the blind stretches of each. */
 export const evidenceOf = (stream: Stream, unordered: readonly Sample[], blindness: readonly Blind[]): Evidence => {
   const samples = isInSendOrder(unordered) ? unordered : unordered.toSorted((a, b) => a.sentMs - b.sentMs);
-  const recorded = blindness.filter((one) => one.location === stream.location);
+  const recorded = blindness.filter((one) => one.sender === stream.sender);
   const blind = mergeIntervals([...recorded, ...sendGaps(samples, stream.everyMs)]);
   const kinds = new Uint8Array(samples.length);
   for (let index = 0; index < samples.length; index += 1) {

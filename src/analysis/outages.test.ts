@@ -307,7 +307,7 @@ describe('brownout', () => {
 
 describe('a prober that stalls', () => {
   const blindOf = (stalls: readonly { readonly fromMs: number; readonly toMs: number }[]): readonly Blind[] =>
-    stalls.map((stall) => ({ location: 'west', ...stall, cause: 'event loop' }));
+    stalls.map((stall) => ({ sender: 'west', ...stall, cause: 'event loop' }));
 
   it.each([90, 3000])('for %i ms opens no outage at a healthy service', (stallMs) => {
     for (let seed = 1; seed <= 300; seed += 1) {

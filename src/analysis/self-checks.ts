@@ -120,17 +120,17 @@ const checksOf = (
   ];
 };
 
-/** The self-checks of every location. Pure; the raw figures are in the run's folder. */
+/** The self-checks of every sender. Pure; the raw figures are in the run's folder. */
 export const selfChecks = (
   streams: readonly StreamAnalysis[],
   instrument: readonly InstrumentRecord[],
 ): readonly SelfCheck[] => {
-  const locations = [...new Set(streams.map(({ stream }) => stream.location))].toSorted();
-  return locations.flatMap((location) =>
+  const senders = [...new Set(streams.map(({ stream }) => stream.sender))].toSorted();
+  return senders.flatMap((sender) =>
     checksOf(
-      location,
-      streams.filter(({ stream }) => stream.location === location),
-      instrument.filter((record) => record.location === location),
+      sender,
+      streams.filter(({ stream }) => stream.sender === sender),
+      instrument.filter((record) => record.sender === sender),
     ),
   );
 };

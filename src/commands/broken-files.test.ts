@@ -77,9 +77,9 @@ const table: readonly Broken[] = [
   broken(
     'experiment',
     'misspelt probe',
-    'probe: sql-write',
-    'probe: sqlwrite',
-    '19:20: probes.writes.probe does not allow the text "sqlwrite"; did you mean "sql-write"? allowed: chat, health, dns, sql-write, objects, tcp, http',
+    'probe: postgres-ledger',
+    'probe: postgresledger',
+    '19:20: probes.writes.probe does not allow the text "postgresledger"; did you mean "postgres-ledger"? allowed: chat, health, dns, postgres-ledger, objects, tcp, http',
   ),
   broken(
     'experiment',

@@ -4,8 +4,11 @@ import type { Environment } from '../core/environment.ts';
 import { resolveRegion } from '../core/places.ts';
 import type { Instrument } from '../experiments/harness.ts';
 import type { Scenario } from '../experiments/scenario.ts';
+import { probes } from '../probes/index.ts';
 import type { Blind } from '../probes/sample.ts';
 import { type ProbedStream, startSenders } from '../probes/senders.ts';
+
+const isLedger = (name: string): boolean => probes.find((probe) => probe.name === name)?.openLedger !== undefined;
 
 /** One stream per probe and location, named so that it says all that matters: `chat/us-west/fresh`. */
 export const streamsOf = (scenario: Scenario): readonly ProbedStream[] =>
@@ -15,6 +18,8 @@ export const streamsOf = (scenario: Scenario): readonly ProbedStream[] =>
       name: use.name,
       probe: use.probe,
       location,
+      // Writes are kept synchronously, which no probe should wait for; and either may be killed without the other.
+      sender: isLedger(use.probe) ? `${location}.ledgers` : location,
       connection: use.connection,
       everyMs: use.everyMs,
       timeoutMs: use.timeoutMs,

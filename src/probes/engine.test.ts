@@ -9,6 +9,7 @@ const streamOf = (over: Partial<Stream> = {}): Stream => ({
   name: 'chat',
   probe: 'chat',
   location: 'here',
+  sender: 'here',
   connection: 'fresh',
   everyMs: 100,
   timeoutMs: 1000,
@@ -37,7 +38,7 @@ const drive = async (
   const engine = createEngine({
     clock,
     afterIo: () => Promise.resolve(),
-    location: 'here',
+    sender: 'here',
     streams: [live],
     output: {
       onSample: (sample) => void samples.push(sample),

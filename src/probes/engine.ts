@@ -40,7 +40,7 @@ export interface EngineOptions {
   readonly clock: Clock;
   /** Resolves after the I/O that is already here has been handled (`setImmediate`). */
   readonly afterIo: () => Promise<void>;
-  readonly location: string;
+  readonly sender: string;
   readonly streams: readonly LiveStream[];
   readonly output: EngineOutput;
 }
@@ -76,7 +76,7 @@ interface Lane {
  * The open-model sender: one loop for all streams of a location. It wakes for the next probe and, in between, often
  * enough to notice when its own process did not run.
  */
-export const createEngine = ({ clock, afterIo, location, streams, output }: EngineOptions): Engine => {
+export const createEngine = ({ clock, afterIo, sender, streams, output }: EngineOptions): Engine => {
   const lanes = streams.map(
     (live): Lane => ({
       live,
@@ -108,7 +108,7 @@ export const createEngine = ({ clock, afterIo, location, streams, output }: Engi
   };
 
   const blind = (fromMs: number, toMs: number, cause: string): void =>
-    output.onBlind({ location, fromMs: roundMs(fromMs), toMs: roundMs(toMs), cause });
+    output.onBlind({ sender, fromMs: roundMs(fromMs), toMs: roundMs(toMs), cause });
 
   const drop = (lane: Lane, index: number, atMs: number, code: string): void => {
     second.dropped += 1;

@@ -28,6 +28,7 @@ const stream: ProbedStream = {
   name: 'objects',
   probe: 'objects',
   location: 'us-west',
+  sender: 'us-west',
   connection: 'fresh',
   everyMs: 50,
   timeoutMs: 500,

@@ -44,6 +44,7 @@ export const streamsOfUrls = (
       name: url,
       probe: 'http',
       location: here,
+      sender: here,
       connection: options.connection,
       everyMs: options.everyMs,
       timeoutMs: options.timeoutMs,

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import type { Clock } from '../core/clock.ts';
+import type { LedgerSession } from './ledger/store.ts';
 import type { Names } from './names.ts';
 import type { Sample, Stream } from './sample.ts';
 
@@ -24,6 +25,8 @@ export interface ProbeContext {
   readonly database: { readonly user: string; readonly passwordFile: string } | null;
   /** A shared credentials file for requests that are signed; the AWS SDK's own chain when there is none. */
   readonly awsCredentialsFile?: string | null;
+  /** Where a ledger keeps its attempts; nowhere when absent. */
+  readonly ledgerFile?: string | undefined;
   /** The location's own resolution: every time anew for a fresh stream, as long as the TTL allows for a kept one. */
   readonly names: Names;
   readonly clock: Clock;
@@ -78,6 +81,8 @@ export interface ProbeDefinition<Params extends z.ZodType> {
   readonly required: boolean;
   readonly defaults: { readonly everyMs: number; readonly timeoutMs: number };
   open(params: z.output<Params>, context: ProbeContext): Promise<ProbeSession>;
+  /** Of a ledger: opens the store that it writes to, to read back what is there and to take it away. */
+  openLedger?(params: z.output<Params>, context: ProbeContext): Promise<LedgerSession>;
 }
 
 /** A probe with its types closed over: parameters are parsed at its edge. */

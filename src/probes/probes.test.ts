@@ -58,6 +58,7 @@ const open = async (probe: string, params: unknown = {}, over: Partial<Stream> =
     name: probe,
     probe,
     location: 'here',
+    sender: 'here',
     connection: 'fresh',
     everyMs: 100,
     timeoutMs: 400,

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
 /**
- * What one probe saw, one NDJSON line in `samples/<location>.ndjson`. All instants are milliseconds of the machine's
+ * What one probe saw, one NDJSON line in `samples/<sender>.ndjson`. All instants are milliseconds of the machine's
  * monotonic clock (`Clock.monotonicMs`); the wall-clock label of a run's origin is in its journal.
  */
 export const sampleSchema = z.strictObject({
@@ -40,9 +40,11 @@ export const streamSchema = z.strictObject({
   stream: z.string(),
   /** Name in the experiment file. */
   name: z.string(),
-  /** Registered probe kind: chat, health, dns, sql-write, objects, tcp, http. */
+  /** Registered probe kind: chat, health, dns, postgres-ledger, objects, tcp, http. */
   probe: z.string(),
   location: z.string(),
+  /** The process that sends it: the location's name, or that with what it does. It alone knows when it was blind. */
+  sender: z.string(),
   connection: z.enum(['fresh', 'kept']),
   everyMs: z.number().positive(),
   timeoutMs: z.number().positive(),
@@ -53,9 +55,9 @@ export const streamSchema = z.strictObject({
 });
 export type Stream = z.output<typeof streamSchema>;
 
-/** What the sender process says of itself, one NDJSON line a second in `instrument/<location>.ndjson`. */
+/** What the sender process says of itself, one NDJSON line a second in `instrument/<sender>.ndjson`. */
 export const instrumentSchema = z.strictObject({
-  location: z.string(),
+  sender: z.string(),
   atMs: z.number(),
   sendLagP99Ms: z.number(),
   sendLagMaxMs: z.number(),
@@ -72,9 +74,9 @@ export const instrumentSchema = z.strictObject({
 });
 export type InstrumentRecord = z.output<typeof instrumentSchema>;
 
-/** When the sender could not see, by its event-loop monitor and its control stream: `blind/<location>.ndjson`. */
+/** When the sender could not see, by its event-loop monitor and its control stream: `blind/<sender>.ndjson`. */
 export const blindSchema = z.strictObject({
-  location: z.string(),
+  sender: z.string(),
   fromMs: z.number(),
   toMs: z.number(),
   cause: z.string(),

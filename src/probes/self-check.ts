@@ -5,7 +5,7 @@ import type { InstrumentRecord } from './sample.ts';
 
 /** Writes down, about once a second, how well the sender itself is doing. */
 export const createSelfCheck = (
-  location: string,
+  sender: string,
   meter: EngineMeter,
   clock: Clock,
 ): { readonly look: () => InstrumentRecord } => {
@@ -18,7 +18,7 @@ export const createSelfCheck = (
       const taken = meter.take();
       const lags = [...taken.sendLagsMs].sort((one, other) => one - other);
       const record: InstrumentRecord = {
-        location,
+        sender,
         atMs: now.monotonicMs,
         sendLagP99Ms: quantile(lags, 0.99),
         sendLagMaxMs: lags.at(-1) ?? 0,

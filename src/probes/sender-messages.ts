@@ -12,7 +12,8 @@ export type ProbedStream = z.input<typeof probedStreamSchema>;
 export const senderConfigSchema = z.strictObject({
   runId: z.string(),
   seed: z.number(),
-  location: z.string(),
+  /** Its name: the location's, or that with what it does. */
+  sender: z.string(),
   /** `host:port` of the location's DNS resolver; null is the machine's own. */
   resolver: z.string().nullable(),
   service: z
@@ -33,6 +34,8 @@ export const senderConfigSchema = z.strictObject({
   samplesFile: z.string(),
   instrumentFile: z.string(),
   blindFile: z.string(),
+  /** Where the attempts of this process's ledgers are kept, one file per stream. */
+  ledgersFolder: z.string(),
 });
 export type SenderConfig = z.output<typeof senderConfigSchema>;
 

@@ -1,4 +1,5 @@
 import { setPriority } from 'node:os';
+import path from 'node:path';
 import { setImmediate as afterIo } from 'node:timers/promises';
 import { createDnsClient, createSystemDnsClient } from '../adapters/dns.ts';
 import { systemClock as clock, deadline } from '../core/clock.ts';
@@ -6,6 +7,7 @@ import { isBlackstartError, messageOf } from '../core/errors.ts';
 import { createEngine, type EngineOutput, type LiveStream } from './engine.ts';
 import { http } from './http.ts';
 import { probes } from './index.ts';
+import { ledgerFileName } from './ledger/line.ts';
 import { type LineFile, openLineFile } from './line-file.ts';
 import { createNames } from './names.ts';
 import { phaseOf } from './phase.ts';
@@ -16,8 +18,8 @@ import { createSelfCheck } from './self-check.ts';
 import { type FromSender, type SenderConfig, type StreamCounts, toSenderSchema } from './sender-messages.ts';
 
 /*
- * The process that sends the probes of one client location. It is started by senders.ts, talks to its parent over
- * Node's IPC channel, and ends, with everything on disk, when the parent says so or is gone.
+ * The process that sends the probes, or writes the ledgers, of one client location. It is started by senders.ts, talks
+ * to its parent over Node's IPC channel, and ends, with everything on disk, when the parent says so or is gone.
  */
 
 const flushEveryMs = 100;
@@ -73,7 +75,8 @@ const openStreams = async (config: SenderConfig): Promise<{ opened: Opened[]; cl
   const { runId, service, database, awsCredentialsFile = null } = config;
   const open = async (probe: Probe, stream: Stream, params: unknown, control: boolean): Promise<Opened> => {
     const names = createNames(resolver, stream.connection, clock);
-    const context: ProbeContext = { runId, stream, service, database, awsCredentialsFile, names, clock };
+    const ledgerFile = path.join(config.ledgersFolder, ledgerFileName(stream.stream));
+    const context: ProbeContext = { runId, stream, service, database, awsCredentialsFile, ledgerFile, names, clock };
     return { stream, session: await probe.open(params, context), control };
   };
   const opened = await Promise.all(
@@ -89,11 +92,12 @@ const openStreams = async (config: SenderConfig): Promise<{ opened: Opened[]; cl
 };
 
 /** The same engine against a target that cannot fail: what goes wrong here is the instrument's own. */
-const controlStream = ({ location, streams }: SenderConfig): Stream => ({
-  stream: `control/${location}/fresh`,
+const controlStream = ({ sender, streams }: SenderConfig): Stream => ({
+  stream: `control/${sender}/fresh`,
   name: 'control',
   probe: 'http',
-  location,
+  location: sender,
+  sender,
   connection: 'fresh',
   everyMs: 100,
   timeoutMs: 1000,
@@ -176,8 +180,8 @@ const sendAll = async (config: SenderConfig, opened: readonly Opened[], startMs:
       grid: gridFrom(startMs, one.stream.everyMs, phaseOf(config.seed, one.stream.stream)),
     }),
   );
-  const engine = createEngine({ clock, afterIo, location: config.location, streams, output: outlet.output });
-  const selfCheck = createSelfCheck(config.location, engine.meter, clock);
+  const engine = createEngine({ clock, afterIo, sender: config.sender, streams, output: outlet.output });
+  const selfCheck = createSelfCheck(config.sender, engine.meter, clock);
   const ended = new AbortController();
   const handOn = async (): Promise<void> => {
     let checkedMs = clock.monotonicMs();

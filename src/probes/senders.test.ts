@@ -33,6 +33,7 @@ const streamOf = (location: string, over: Partial<ProbedStream> = {}): ProbedStr
   name: 'http',
   probe: 'http',
   location,
+  sender: location,
   connection: 'fresh',
   everyMs: 50,
   timeoutMs: 500,
@@ -92,7 +93,7 @@ describe('senders', () => {
     expect(running.samplesSince('http/west/fresh', running.startedMs + 1000)[0]?.sentMs).toBeGreaterThanOrEqual(
       running.startedMs + 1000,
     );
-    expect(record.instrument.filter((one) => one.location === 'west').length).toBeGreaterThanOrEqual(1);
+    expect(record.instrument.filter((one) => one.sender === 'west').length).toBeGreaterThanOrEqual(1);
     for (const one of record.instrument) {
       expect(one.controlSent).toBeGreaterThan(5);
       expect(one.clockStepMs).toBeLessThan(50);

@@ -14,7 +14,7 @@ export interface SendersOptions {
   readonly runId: string;
   /** Fixes the random phase of every stream. */
   readonly seed: number;
-  /** Every stream of every location; one process is started per location. */
+  /** Every stream of every location; a process is started for each location's probes, and one for its ledgers. */
   readonly streams: readonly ProbedStream[];
   /** Location → `host:port` of its DNS resolver; the machine's own where there is none. */
   readonly resolvers: Readonly<Record<string, string>>;
@@ -34,7 +34,7 @@ export interface SendersOptions {
 export interface Senders {
   /** The instant the grids begin, on the machine's monotonic clock. */
   readonly startedMs: number;
-  /** Process of each location's sender. */
+  /** Process of each sender: a location's probes, its ledgers. */
   readonly pids: ReadonlyMap<string, number>;
   /** Each sample, per stream in send order: an outcome is told only once those of all earlier probes are known. */
   onSample(listener: (sample: Sample) => void): void;
@@ -43,8 +43,8 @@ export interface Senders {
   onProgress(listener: (counts: ReadonlyMap<string, StreamCounts>) => void): void;
   /** A probe that could not look, or did not close; for people to read. */
   onTrouble(listener: (stream: string, message: string) => void): void;
-  /** A sender ended by itself: from then on its location is not observed. */
-  onLoss(listener: (location: string, error: Error) => void): void;
+  /** A sender ended by itself: from then on its streams are not observed. */
+  onLoss(listener: (sender: string, error: Error) => void): void;
   counts(): ReadonlyMap<string, StreamCounts>;
   /** The samples of one stream sent at or after an instant, oldest first; the newest 20,000 are kept. */
   samplesSince(stream: string, sinceMs: number): readonly Sample[];
@@ -57,14 +57,14 @@ const stopGraceMs = 6000;
 const keptSamplesMax = 20_000;
 const firstSendAfterMs = 50;
 
-/** Starts one sender process per location, opens every session, and begins all grids at one instant. */
+/** Starts the sender processes, opens every session, and begins all grids at one instant. */
 export const startSenders = async (options: SendersOptions): Promise<Senders> => {
   const { streams, clock, signal } = options;
   const limit = deadline(clock, openWithinMs, tooSlow(), signal);
   const target = await startNullTarget(limit.signal);
-  const locations = [...new Set(streams.map((stream) => stream.location))];
+  const names = [...new Set(streams.map((stream) => stream.sender))];
   const hub = createHub(streams.map((stream) => stream.stream));
-  const senders = locations.map((location) => startSender(configOf(options, location, target.port), clock, hub));
+  const senders = names.map((name) => startSender(configOf(options, name, target.port), clock, hub));
   try {
     await Promise.all(senders.map((sender) => sender.opened(limit.signal)));
   } catch (error) {
@@ -79,7 +79,7 @@ export const startSenders = async (options: SendersOptions): Promise<Senders> =>
   let stopping: Promise<void> | undefined;
   return {
     startedMs,
-    pids: new Map(senders.map((sender, index) => [locations[index] ?? '', sender.pid])),
+    pids: new Map(senders.map((sender, index) => [names[index] ?? '', sender.pid])),
     ...hub.view,
     stop() {
       stopping ??= Promise.all(senders.map((sender) => sender.stop())).then(() => target.close());
@@ -95,22 +95,25 @@ const tooSlow = (): BlackstartError =>
     'Free some CPU, or look whether the names and credentials they need can be read.',
   );
 
-const configOf = (options: SendersOptions, location: string, nullTargetPort: number): SenderConfig => ({
-  runId: options.runId,
-  seed: options.seed,
-  location,
-  resolver: options.resolvers[location] ?? null,
-  service: options.service === null ? null : namesOf(options.service),
-  database: options.database,
-  awsCredentialsFile: options.awsCredentialsFile ?? null,
-  streams: options.streams
-    .filter((stream) => stream.location === location)
-    .map((stream) => ({ ...stream, params: stream.params ?? {} })),
-  nullTargetPort,
-  samplesFile: path.join(options.folder, 'samples', `${location}.ndjson`),
-  instrumentFile: path.join(options.folder, 'instrument', `${location}.ndjson`),
-  blindFile: path.join(options.folder, 'blind', `${location}.ndjson`),
-});
+const configOf = (options: SendersOptions, sender: string, nullTargetPort: number): SenderConfig => {
+  const streams = options.streams.filter((stream) => stream.sender === sender);
+  const location = streams[0]?.location ?? sender;
+  return {
+    runId: options.runId,
+    seed: options.seed,
+    sender,
+    resolver: options.resolvers[location] ?? null,
+    service: options.service === null ? null : namesOf(options.service),
+    database: options.database,
+    awsCredentialsFile: options.awsCredentialsFile ?? null,
+    streams: streams.map((stream) => ({ ...stream, params: stream.params ?? {} })),
+    nullTargetPort,
+    samplesFile: path.join(options.folder, 'samples', `${sender}.ndjson`),
+    instrumentFile: path.join(options.folder, 'instrument', `${sender}.ndjson`),
+    blindFile: path.join(options.folder, 'blind', `${sender}.ndjson`),
+    ledgersFolder: path.join(options.folder, 'ledgers'),
+  };
+};
 
 const namesOf = (service: ProbedService): ProbedService => {
   const { host, databaseHost, databaseName, objectsHost, model, databaseInstances } = service;
@@ -195,7 +198,7 @@ const startSender = (config: SenderConfig, clock: Clock, hub: Hub): SenderProces
   const lost = (error: Error): void => {
     failure ??= error;
     opened.reject(failure);
-    if (!stopping) hub.onLoss(config.location, failure);
+    if (!stopping) hub.onLoss(config.sender, failure);
   };
   // Whoever waits for it sees the rejection; nobody may be waiting when a running sender is lost.
   opened.promise.catch(() => undefined);
@@ -209,13 +212,13 @@ const startSender = (config: SenderConfig, clock: Clock, hub: Hub): SenderProces
       // Everything is on the disk: whatever a session may have left open holds up nobody.
       stopping = true;
       child.kill('SIGTERM');
-    } else if (message.kind === 'failed') lost(failedError(config.location, message));
+    } else if (message.kind === 'failed') lost(failedError(config.sender, message));
     else hub.onMessage(message);
   });
   const errors = tailOf(child);
   child.on('error', (error) => lost(error));
   child.on('exit', (code, signalName) => {
-    if (!stopping) lost(new Error(`the sender of ${config.location} ended (${signalName ?? code}) ${errors()}`.trim()));
+    if (!stopping) lost(new Error(`the sender ${config.sender} ended (${signalName ?? code}) ${errors()}`.trim()));
     exited.resolve();
   });
 
@@ -232,7 +235,7 @@ const startSender = (config: SenderConfig, clock: Clock, hub: Hub): SenderProces
       stopping = true;
       tell({ kind: 'stop' });
       const timeoutMaxMs = Math.max(...config.streams.map((stream) => stream.timeoutMs));
-      const grace = deadline(clock, timeoutMaxMs + stopGraceMs, new Error(`sender ${config.location} did not stop`));
+      const grace = deadline(clock, timeoutMaxMs + stopGraceMs, new Error(`sender ${config.sender} did not stop`));
       try {
         await raceAbort(exited.promise, grace.signal);
       } catch (error) {
@@ -270,9 +273,9 @@ const tailOf = (child: ChildProcess): (() => string) => {
   return () => tail.trim();
 };
 
-const failedError = (location: string, message: Extract<FromSender, { kind: 'failed' }>): Error =>
+const failedError = (sender: string, message: Extract<FromSender, { kind: 'failed' }>): Error =>
   message.code === null
-    ? new Error(`the sender of ${location} failed: ${message.message}`)
+    ? new Error(`the sender ${sender} failed: ${message.message}`)
     : new BlackstartError(message.code as ErrorCode, message.message, message.hint);
 
 const raceAbort = <T>(promise: Promise<T>, signal: AbortSignal): Promise<T> => {

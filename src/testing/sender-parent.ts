@@ -12,6 +12,7 @@ const senders = await startSenders({
       name: 'http',
       probe: 'http',
       location: 'west',
+      sender: 'west',
       connection: 'fresh',
       everyMs: 50,
       timeoutMs: 500,

@@ -43,6 +43,7 @@ export const streamOf = (changes: Partial<Stream> = {}): Stream => ({
   name: 'chat',
   probe: 'chat',
   location: 'west',
+  sender: 'west',
   connection: 'fresh',
   everyMs: 100,
   timeoutMs: 1000,

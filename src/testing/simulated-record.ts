@@ -62,6 +62,7 @@ export const named = (name: string, probe: string, location: string, changes: Pa
     name,
     probe,
     location,
+    sender: location,
     everyMs: 50,
     required: probe === 'chat',
     ...changes,

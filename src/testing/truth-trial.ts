@@ -42,7 +42,7 @@ const variantOf = (name: string): string => {
   const shipped = parse(readFileSync(path.join(root, 'experiments', `${name}.yaml`), 'utf8'));
   const from = (): readonly string[] => ['primary', 'failover'];
   const chat = { probe: 'chat', from: from(), every: `${probeEveryMs}ms`, timeout: `${timeoutMs}ms` };
-  const write = { probe: 'sql-write', from: from(), every: '200ms', timeout: '1s' };
+  const write = { probe: 'postgres-ledger', from: from(), every: '200ms', timeout: '1s' };
   const faults = shipped.faults.map((fault: { for: string }) =>
     fault.for === 'until-recovered' ? fault : { ...fault, for: heldFor },
   );
@@ -53,7 +53,7 @@ const variantOf = (name: string): string => {
     faults,
     steadyState: { probes: ['chat'], for: steadyFor },
     confirm: { errorsMax },
-    probes: { chat, 'sql-write': write },
+    probes: { chat, 'postgres-ledger': write },
   });
 };
 

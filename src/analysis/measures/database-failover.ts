@@ -8,7 +8,7 @@ const waitsFor = ['database-checks'] as const;
 export const databaseFailover = defineMeasure({
   name: 'database-failover',
   summary: 'Fault effective to the first write acknowledged by a new primary (a new epoch).',
-  params: z.strictObject({ probe: probeParam('sql-write') }),
+  params: z.strictObject({ probe: probeParam('postgres-ledger') }),
   bound: 'max',
   measure({ probe }, context, fault) {
     const streams = streamsOfProbe(context, probe);

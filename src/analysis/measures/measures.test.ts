@@ -87,7 +87,7 @@ describe('outage', () => {
   });
 
   it('does not pass for what may hide in blind time', () => {
-    const blind = [{ location: 'near', fromMs: 50_000, toMs: 55_000, cause: 'event loop' }];
+    const blind = [{ sender: 'near', fromMs: 50_000, toMs: 55_000, cause: 'event loop' }];
     const row = judged(target, chats(downFrom(40_100, 41_100)), { blind });
     expect(row.verdict).toBe('INCONCLUSIVE');
     expect(row.reason).toContain('may hide');
@@ -103,7 +103,7 @@ describe('outage', () => {
 const old = '7:00000001:5432:2026-01-01T00:00:00';
 const next = '7:00000002:5433:2026-01-01T00:00:00';
 const writes = (script: Script): Streams[number] => [
-  named('sql-write', 'sql-write', 'near', { required: false }),
+  named('postgres-ledger', 'postgres-ledger', 'near', { required: false }),
   script,
 ];
 
@@ -133,7 +133,7 @@ describe('database-failover', () => {
 
   it('is not measured when the database stayed where it was', () => {
     expect(judged(target, [...chats(west), writes(() => ({ epoch: old }))]).verdict).toBe('NOT MEASURED');
-    expect(judged(target, chats(west)).reason).toContain('no sql-write stream');
+    expect(judged(target, chats(west)).reason).toContain('no postgres-ledger stream');
   });
 
   it('is at least as long as what was seen when nobody took over', () => {
@@ -327,7 +327,7 @@ describe('regions', () => {
     expect(judged(target, [...chats(west), writes(moved)]).verdict).toBe('INCONCLUSIVE');
     // Tried at the old primary itself: gone with its region, refusing once it is back, primary again after 140 s.
     const direct = (script: Script): Streams[number] => [
-      named('old-primary', 'sql-write', 'near', { required: false, everyMs: 250 }),
+      named('old-primary', 'postgres-ledger', 'near', { required: false, everyMs: 250 }),
       (atMs) => (atMs < 41_000 ? { epoch: old } : atMs < 90_000 ? bad('timeout', atMs, 1000) : script(atMs)),
     ];
     const home = '7:00000003:5432:2026-01-01T01:00:00';

@@ -10,7 +10,7 @@ import { newAuthority, streamsOfProbe } from './select.ts';
 export const promotion = defineMeasure({
   name: 'promotion',
   summary: "Detected to the first write acknowledged by the new primary, people's share and the machine's apart.",
-  params: z.strictObject({ probe: probeParam('sql-write') }),
+  params: z.strictObject({ probe: probeParam('postgres-ledger') }),
   bound: 'max',
   measure({ probe }, context, fault) {
     const { observations } = context.record;

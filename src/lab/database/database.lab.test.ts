@@ -66,9 +66,9 @@ const sql = async (zone: string, text: string, values: unknown[] = [], from: Pla
   }
 };
 
-const insert = 'INSERT INTO blackstart_probe (stream, index) VALUES ($1, $2)';
+const insert = 'INSERT INTO blackstart_ledger (stream, index) VALUES ($1, $2)';
 const indexesIn = async (zone: string, stream: string): Promise<readonly number[]> =>
-  (await sql(zone, 'SELECT index::int FROM blackstart_probe WHERE stream = $1 ORDER BY index', [stream])).rows.map(
+  (await sql(zone, 'SELECT index::int FROM blackstart_ledger WHERE stream = $1 ORDER BY index', [stream])).rows.map(
     (row) => row.index,
   );
 
@@ -171,7 +171,7 @@ describe('what clients find', () => {
     const ackedMs = systemClock.monotonicMs();
     const reader = await connect(lab.layout, 'us-east-1a');
     await until('the row on the replica', async () => {
-      const { rowCount } = await reader.query("SELECT 1 FROM blackstart_probe WHERE stream = 'lag'");
+      const { rowCount } = await reader.query("SELECT 1 FROM blackstart_ledger WHERE stream = 'lag'");
       return rowCount === 1 ? true : undefined;
     });
     const lagMs = systemClock.monotonicMs() - ackedMs;

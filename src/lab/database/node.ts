@@ -128,7 +128,7 @@ const tablesSql = ({ databaseUser }: LabLayout): string =>
        region text,
        prompt text,
        answer text)`,
-    `CREATE TABLE blackstart_probe (
+    `CREATE TABLE blackstart_ledger (
        stream text NOT NULL,
        index bigint NOT NULL,
        at timestamptz NOT NULL DEFAULT now(),

@@ -2,23 +2,24 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { systemClock as clock } from '../core/clock.ts';
-import { callControl } from '../lab/control.ts';
-import { clientPlace, type LabLayout } from '../lab/layout.ts';
-import { labEnvironment, type StartedComponents, startComponents } from '../lab/testing.ts';
-import { readRecord } from './record.ts';
-import type { Sample } from './sample.ts';
-import type { ProbedStream } from './sender-messages.ts';
-import { startSenders } from './senders.ts';
+import { systemClock as clock } from '../../core/clock.ts';
+import { callControl } from '../../lab/control.ts';
+import { clientPlace, type LabLayout } from '../../lab/layout.ts';
+import { labEnvironment, type StartedComponents, startComponents } from '../../lab/testing.ts';
+import { readRecord } from '../record.ts';
+import type { Sample } from '../sample.ts';
+import type { ProbedStream } from '../sender-messages.ts';
+import { startSenders } from '../senders.ts';
 
 let lab: StartedComponents;
 let folder: string;
 
 const streamOf = (connection: 'fresh' | 'kept'): ProbedStream => ({
-  stream: `sql-write/us-west/${connection}`,
-  name: 'sql-write',
-  probe: 'sql-write',
+  stream: `postgres-ledger/us-west/${connection}`,
+  name: 'postgres-ledger',
+  probe: 'postgres-ledger',
   location: 'us-west',
+  sender: 'us-west',
   connection,
   everyMs: 50,
   timeoutMs: 2000,
@@ -77,7 +78,7 @@ describe('writes at the database the name leads to', () => {
   test('are acknowledged, each with the identity of one server', async () => {
     const samples = await writeDuring(lab.layout, () => clock.sleep(2000));
     for (const connection of ['fresh', 'kept']) {
-      const seen = samples.get(`sql-write/us-west/${connection}`) ?? [];
+      const seen = samples.get(`postgres-ledger/us-west/${connection}`) ?? [];
       expect(seen.length).toBeGreaterThan(30);
       expect(seen.filter((sample) => sample.code !== 'ok')).toEqual([]);
       expect(new Set(seen.map((sample) => sample.epoch)).size).toBe(1);
@@ -100,7 +101,7 @@ describe('writes at the database the name leads to', () => {
       await clock.sleep(8000);
     });
     for (const connection of ['fresh', 'kept']) {
-      const seen = samples.get(`sql-write/us-west/${connection}`) ?? [];
+      const seen = samples.get(`postgres-ledger/us-west/${connection}`) ?? [];
       const timelines = seen.flatMap(({ epoch, code }) => (code === 'ok' ? [epoch?.split(':')[1] ?? ''] : []));
       expect(timelines).toEqual(timelines.toSorted());
       expect(new Set(timelines).size).toBe(2);
