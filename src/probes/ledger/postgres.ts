@@ -124,7 +124,8 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
   };
 
   const hostToRead = (copy: string | null): string => {
-    if (copy === null) return host;
+    // Also of a ledger that writes past the name: what counts is what the authority has, not what its own server has.
+    if (copy === null) return server.host(service);
     const found = server.copyHost(service, copy);
     if (found !== undefined) return found;
     throw noCopy(context, copy);
@@ -186,7 +187,7 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
       }
     },
     async remove(signal) {
-      await onOwnConnection(host, signal, async (connection) => {
+      await onOwnConnection(server.host(service), signal, async (connection) => {
         const [row] = await connection.query('blackstart_known', tableKnownText, []);
         if (row?.['known'] === true) await connection.query('blackstart_remove', removeRows, [name]);
       });
