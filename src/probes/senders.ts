@@ -115,9 +115,17 @@ const configOf = (options: SendersOptions, sender: string, nullTargetPort: numbe
   };
 };
 
-const namesOf = (service: ProbedService): ProbedService => {
-  const { host, databaseHost, databaseName, objectsHost, model, databaseInstances } = service;
-  return { host, databaseHost, databaseName, objectsHost, model, databaseInstances };
+const namesOf = (service: ProbedService): SenderConfig['service'] => {
+  const { host, databaseHost, databaseName, objectsHost, model, regions, databaseInstances } = service;
+  return {
+    host,
+    databaseHost,
+    databaseName,
+    objectsHost,
+    model,
+    regions: regions?.map(({ name, role }) => ({ name, role })),
+    databaseInstances,
+  };
 };
 
 /** Everything the senders tell, for whoever listens. */

@@ -131,18 +131,26 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
     throw noCopy(context, copy);
   };
 
-  /** Reads and clean-ups have connections of their own: nothing a write waits for. */
-  const onOwnConnection = async <T>(
+  /** Reads have connections of their own, one kept for each place: nothing a write waits for, and cheap to repeat. */
+  const readers = new Map<string, ReturnType<typeof createPool>>();
+  const readerOf = (of: string): ReturnType<typeof createPool> => {
+    const reader = readers.get(of) ?? createPool(login, driver, stream.timeoutMs, true);
+    readers.set(of, reader);
+    return reader;
+  };
+
+  const onReader = async <T>(
     of: string,
     signal: AbortSignal,
     body: (connection: PostgresConnection, found: Destination) => Promise<T>,
   ): Promise<T> => {
     const found = await find(of, signal);
-    const connection = await driver.connectPostgres({ ...login, ...found }, stream.timeoutMs, signal);
+    const reader = readerOf(of);
+    const connection = await reader.take(found, signal);
     try {
       return await whileOpen(connection, signal, () => body(connection, found));
     } finally {
-      connection.destroy();
+      reader.give(connection, found);
     }
   };
 
@@ -173,7 +181,7 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
     async read(copy, since, signal) {
       const of = hostToRead(copy);
       try {
-        return await onOwnConnection(of, signal, async (connection, found) => {
+        return await onReader(of, signal, async (connection, found) => {
           const [row] = selectedSchema.parse(await connection.query('blackstart_select', select, [name, since]));
           const answered = row?.epoch ?? undefined;
           return {
@@ -187,13 +195,13 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
       }
     },
     async remove(signal) {
-      await onOwnConnection(server.host(service), signal, async (connection) => {
+      await onReader(server.host(service), signal, async (connection) => {
         const [row] = await connection.query('blackstart_known', tableKnownText, []);
         if (row?.['known'] === true) await connection.query('blackstart_remove', removeRows, [name]);
       });
     },
     async close() {
-      pool.close();
+      for (const one of [pool, ...readers.values()]) one.close();
     },
   };
 };
