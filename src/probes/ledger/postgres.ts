@@ -47,7 +47,7 @@ const selectedSchema = z.array(z.object({ epoch: z.string().nullable(), seqs: z.
 type Driver = typeof import('../../adapters/postgres.ts');
 
 /** Connections to one place at a time; one per statement in flight, because a driver's own queue sends late. */
-const createPool = (login: Login, driver: Driver, timeoutMs: number, kept: boolean) => {
+const createPool = (login: Login, connect: Driver['connectPostgres'], timeoutMs: number, kept: boolean) => {
   const idle: PostgresConnection[] = [];
   let idleAt = '';
   return {
@@ -59,7 +59,7 @@ const createPool = (login: Login, driver: Driver, timeoutMs: number, kept: boole
         idleAt = address;
       }
       for (let one = idle.pop(); one !== undefined; one = idle.pop()) if (!one.broken) return one;
-      return driver.connectPostgres({ ...login, address: found.address, port: found.port }, timeoutMs, signal);
+      return connect({ ...login, address: found.address, port: found.port }, timeoutMs, signal);
     },
     give(connection: PostgresConnection, found: Destination): void {
       const reusable = kept && `${found.address}:${found.port}` === idleAt && !connection.broken;
@@ -94,7 +94,7 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
   const login = await loginOf(context, server.database(service));
   const { stream, names, clock } = context;
   const name = `${context.runId}/${stream.stream}`;
-  const pool = createPool(login, driver, stream.timeoutMs, stream.connection === 'kept');
+  const pool = createPool(login, driver.connectPostgres, stream.timeoutMs, stream.connection === 'kept');
   let tableKnown = false;
 
   const find = (of: string, signal: AbortSignal): Promise<Destination> =>
@@ -134,7 +134,7 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
   /** Reads have connections of their own, one kept for each place: nothing a write waits for, and cheap to repeat. */
   const readers = new Map<string, ReturnType<typeof createPool>>();
   const readerOf = (of: string): ReturnType<typeof createPool> => {
-    const reader = readers.get(of) ?? createPool(login, driver, stream.timeoutMs, true);
+    const reader = readers.get(of) ?? createPool(login, driver.connectPostgres, stream.timeoutMs, true);
     readers.set(of, reader);
     return reader;
   };
