@@ -280,8 +280,8 @@ export interface S3Port {
   /** Empty when the bucket is not replicated. */
   replicationRules(bucket: string, signal: AbortSignal): Promise<readonly ReplicationRule[]>;
   /**
-   * Versions and delete markers of every key under the prefix, all pages. Within a key the latest is first, and versions
-   * among themselves, as delete markers among themselves, are newest first.
+   * Versions and delete markers of every key under the prefix, all pages. Within a key the latest is first; versions
+   * among themselves are newest first, and so are delete markers.
    */
   versions(bucket: string, prefix: string, signal: AbortSignal): Promise<readonly ObjectVersion[]>;
   /** Deletes what a key holds now. The id of the delete marker that hides it; `undefined` when there is none. */

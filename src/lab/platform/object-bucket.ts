@@ -16,8 +16,8 @@ export interface Bucket {
   all(): readonly ObjectVersion[];
   /** Bytes are on the disk before anything says that they are. A delete marker has none. */
   add(version: ObjectVersion, bytes: Buffer | undefined): ObjectVersion;
-  /** Writes down what is known of a version now, where it stands among those of its key. */
-  change(version: ObjectVersion): void;
+  /** Replaces what is known of a version, where it stands among those of its key; on the disk too if `isKept`. */
+  change(version: ObjectVersion, isKept: boolean): void;
   drop(version: ObjectVersion): void;
   read(version: ObjectVersion): Buffer;
   remove(): void;
@@ -121,8 +121,8 @@ export const openBucket = (folder: string): Bucket => {
       keys.set(key, withVersion(versions(key), version));
       return version;
     },
-    change(version) {
-      writeMeta(version, orders.get(nameOf(version)) ?? lastOrder);
+    change(version, isKept) {
+      if (isKept) writeMeta(version, orders.get(nameOf(version)) ?? lastOrder);
       keys.set(
         version.key,
         versions(version.key).map((one) => (one.versionId === version.versionId ? version : one)),

@@ -180,7 +180,9 @@ export const openObjectStore = (folder: string): ObjectStore => {
         .find((one) => one.versionId === versionId);
       // It was taken away for good meanwhile.
       if (found === undefined || typeof found.replication !== 'object') return;
-      of(bucket).change({ ...found, replication: { ...found.replication, [destination]: state } });
+      const changed = { ...found, replication: { ...found.replication, [destination]: state } };
+      // Half of it forgotten in a crash is only sent once more; a write less for every copy is worth that.
+      of(bucket).change(changed, replicationStatusOf(changed) !== 'PENDING');
     },
     list(bucket, options) {
       const current = of(bucket)
