@@ -5,6 +5,7 @@ import { resolveRegion } from '../core/places.ts';
 import type { Instrument } from '../experiments/harness.ts';
 import type { Scenario } from '../experiments/scenario.ts';
 import { probes } from '../probes/index.ts';
+import { finishLedgers } from '../probes/ledger/final.ts';
 import type { Blind } from '../probes/sample.ts';
 import { type ProbedStream, startSenders } from '../probes/senders.ts';
 
@@ -36,6 +37,10 @@ const perRegion = (environment: Environment, hostOf: (region: Region) => string)
   return Object.fromEntries(references.map((reference) => [reference, hostOf(resolveRegion(environment, reference))]));
 };
 
+/** A store that cannot be read for so long is not read at all; who pressed Ctrl-C waits no longer than this. */
+const readAtMostMs = 60_000;
+const removeAtMostMs = 2000;
+
 export interface InstrumentParts {
   readonly environment: Environment;
   readonly addresses: Addresses;
@@ -55,9 +60,8 @@ export const startInstrument = async (
 ): Promise<Instrument & { onBlind(listener: (blind: Blind) => void): void }> => {
   const { environment, addresses, clock, runId, seed, streams, signal } = parts;
   const { host, databaseHost, databaseDomain, databaseName, objectsHost, model } = environment.service;
-  const senders = await startSenders({
+  const common = {
     runId,
-    seed,
     streams,
     resolvers: addresses.resolvers,
     service: {
@@ -66,6 +70,7 @@ export const startInstrument = async (
       databaseName,
       objectsHost,
       model,
+      regions: environment.regions.map(({ name, role }) => ({ name, role })),
       databaseInstances: perRegion(environment, ({ database }) => `${database.instance}.${databaseDomain}`),
       objectsHosts:
         objectsHost === undefined ? undefined : perRegion(environment, ({ name }) => `${name}.${objectsHost}`),
@@ -74,8 +79,8 @@ export const startInstrument = async (
     awsCredentialsFile: addresses.awsCredentialsFile,
     folder,
     clock,
-    signal,
-  });
+  };
+  const senders = await startSenders({ ...common, seed, signal });
   const told = new Set<string>();
   senders.onTrouble((stream, message) => {
     const text = `${stream}: ${message}`;
@@ -89,5 +94,7 @@ export const startInstrument = async (
     onSample: senders.onSample,
     onBlind: senders.onBlind,
     stop: senders.stop,
+    finishLedgers: (mode) =>
+      finishLedgers({ ...common, mode, atMostMs: mode === 'read' ? readAtMostMs : removeAtMostMs, note: parts.note }),
   };
 };
