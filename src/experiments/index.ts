@@ -1,10 +1,12 @@
 import type { Fault } from './fault.ts';
 import { databaseFailover } from './faults/database-failover/index.ts';
 import { databasePromote } from './faults/database-promote/index.ts';
+import { objectDelete } from './faults/object-delete/index.ts';
 import { podHang } from './faults/pod-hang/index.ts';
 import { podKill } from './faults/pod-kill/index.ts';
 import { regionBlackhole } from './faults/region-blackhole/index.ts';
 import { regionPartition } from './faults/region-partition/index.ts';
+import { replicationPause } from './faults/replication-pause/index.ts';
 import { trafficShift } from './faults/traffic-shift/index.ts';
 import { zoneBlackhole } from './faults/zone-blackhole/index.ts';
 
@@ -12,10 +14,12 @@ import { zoneBlackhole } from './faults/zone-blackhole/index.ts';
 export const faults: readonly Fault[] = [
   databaseFailover,
   databasePromote,
+  objectDelete,
   podHang,
   podKill,
   regionBlackhole,
   regionPartition,
+  replicationPause,
   trafficShift,
   zoneBlackhole,
 ];

@@ -14,6 +14,8 @@ export interface ProbedService {
   readonly regions?: readonly { readonly name: string; readonly role: string }[] | undefined;
   /** DNS name of each region's own database instance, by the region's name and as `primary` and `failover`. */
   readonly databaseInstances?: Readonly<Record<string, string>> | undefined;
+  /** DNS name of each region's own object store, by the region's name and as `primary` and `failover`. */
+  readonly objectsHosts?: Readonly<Record<string, string>> | undefined;
 }
 
 /** What a probe is opened with: one session per stream, living as long as the sender. */

@@ -116,7 +116,7 @@ const configOf = (options: SendersOptions, sender: string, nullTargetPort: numbe
 };
 
 const namesOf = (service: ProbedService): SenderConfig['service'] => {
-  const { host, databaseHost, databaseName, objectsHost, model, regions, databaseInstances } = service;
+  const { host, databaseHost, databaseName, objectsHost, model, regions, databaseInstances, objectsHosts } = service;
   return {
     host,
     databaseHost,
@@ -125,6 +125,7 @@ const namesOf = (service: ProbedService): SenderConfig['service'] => {
     model,
     regions: regions?.map(({ name, role }) => ({ name, role })),
     databaseInstances,
+    objectsHosts,
   };
 };
 
