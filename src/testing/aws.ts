@@ -176,6 +176,7 @@ export const startAws = async (environment: Environment, timeScale: number): Pro
     egress: { edge: 0, operator: 0 },
     resolvers: { edge: 0, operator: 0 },
     control: { supervisor, links, dns, database, aws },
+    monitoring: 0,
     walDelays: [],
     databaseUser: 'platform',
     databasePassword: 'secret',

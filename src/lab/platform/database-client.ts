@@ -3,8 +3,7 @@ import type { PoolClient, QueryResult } from 'pg';
 import pg from 'pg';
 import { systemClock } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
-import type { LabLayout } from '../layout.ts';
-import { zonePlace } from '../layout.ts';
+import type { LabLayout, Place } from '../layout.ts';
 import { alarm } from './http.ts';
 import { createLocator } from './service-name.ts';
 
@@ -83,7 +82,8 @@ const retire = ({ pool, sockets }: Generation, graceMs: number, log: (line: stri
 export const createDatabaseClient = (
   context: { readonly layout: LabLayout; readonly log: (line: string) => void },
   options: {
-    readonly zone: string;
+    /** From where: whose resolver is asked, and whose links lead there. */
+    readonly place: Place;
     /** SRV name of the server. */
     readonly host: string;
     readonly name: string;
@@ -93,7 +93,7 @@ export const createDatabaseClient = (
   },
 ): DatabaseClient => {
   const { layout, log } = context;
-  const locator = createLocator(layout, zonePlace(options.zone), `_postgresql._tcp.${options.host}`);
+  const locator = createLocator(layout, options.place, `_postgresql._tcp.${options.host}`);
   let current: Generation | undefined;
   let closed = false;
 
