@@ -159,6 +159,12 @@ export const environmentSchema = z.strictObject({
       awsEndpoint: z.string().nullable().default(null),
       /** `host:port` of each node of the cache. */
       cache: z.array(z.string().regex(/^\S+:\d+$/, { error: 'write host:port' })).default([]),
+      /** Base URL of Alertmanager, such as `http://alertmanager.monitoring:9093`: whoever runs it says what fires. */
+      alertmanager: z
+        .string()
+        .regex(/^https?:\/\/\S+$/, { error: 'write a URL, such as http://alertmanager:9093' })
+        .nullable()
+        .default(null),
     })
     .optional(),
   /** Blast radius: a plan that goes beyond is refused. */
