@@ -22,6 +22,8 @@ export interface ActionContext {
   /** Route tables this experiment manages, by subnet: several actions of one experiment share one. */
   readonly managedTables: Map<string, ManagedTable>;
   rebootDatabase(arn: string, forceFailover: boolean): Promise<void>;
+  /** `<zone>:<port>` of a pod; `undefined` when it is gone or does not listen. */
+  podAddress(arn: string): Promise<string | undefined>;
 }
 
 interface ManagedTable {
@@ -206,9 +208,55 @@ const rebootDatabases: Begin = async (parameters, arns, context) => {
   return nothingToEnd;
 };
 
+/** What the lab's links cannot do is refused rather than left out. */
+const latencyAlone: Readonly<Record<string, string>> = {
+  interface: 'DEFAULT',
+  jitterMilliseconds: '0',
+  flowsPercent: '100',
+  sources: 'ALL',
+};
+const latencyDefaults: Readonly<Record<string, string>> = {
+  interface: 'DEFAULT',
+  jitterMilliseconds: '10',
+  flowsPercent: '100',
+  sources: 'ALL',
+};
+const delayDefault = '200';
+
+/**
+ * `aws:eks:pod-network-latency`: what the pods send comes later, on every connection made to them. Latency is real
+ * time; the duration of the action is documented time.
+ */
+const delayPods: Begin = async (parameters, arns, { world, podAddress }) => {
+  for (const [key, only] of Object.entries(latencyAlone)) {
+    const given = parameters[key] ?? latencyDefaults[key];
+    if (given !== only) throw new Error(`This lab carries out ${key} ${only} alone, not ${given}.`);
+  }
+  const delayMs = Number(parameters['delayMilliseconds'] ?? delayDefault);
+  const delayed: string[] = [];
+  const end = async (): Promise<string | undefined> => {
+    for (const arn of delayed) world.podEffects.delete(arn);
+    await world.apply();
+    return undefined;
+  };
+  for (const arn of arns) {
+    const address = await podAddress(arn);
+    const problem = world.podEffects.has(arn) ? 'has another network fault' : address === undefined ? 'is gone' : '';
+    if (problem !== '' || address === undefined) {
+      await end();
+      throw new Error(`The pod ${arn} ${problem}.`);
+    }
+    world.podEffects.set(arn, { pod: arn.split('/').at(-2) ?? '', address, delayMs });
+    delayed.push(arn);
+  }
+  await applyOrEnd(world, end);
+  return { end };
+};
+
 const beginnings: Readonly<Record<string, Begin>> = {
   'aws:network:disrupt-connectivity': disruptConnectivity,
   'aws:network:route-table-disrupt-cross-region-connectivity': disruptRoutes,
+  'aws:eks:pod-network-latency': delayPods,
   'aws:rds:reboot-db-instances': rebootDatabases,
   'aws:fis:wait': async () => nothingToEnd,
 };
