@@ -101,6 +101,11 @@ export interface FisTemplate {
           readonly filters: readonly { readonly path: string; readonly values: readonly string[] }[];
           readonly selectionMode: string;
         }
+      | {
+          readonly resourceType: string;
+          readonly parameters: Readonly<Record<string, string>>;
+          readonly selectionMode: string;
+        }
     >
   >;
   readonly actions: Readonly<

@@ -101,7 +101,14 @@ const regionSchema = z.strictObject({
   name,
   role: z.enum(['primary', 'active']),
   zones: z.array(zoneSchema).min(1),
-  kubernetes: z.strictObject({ context: z.string().min(1), namespace: z.string().min(1) }),
+  kubernetes: z.strictObject({
+    context: z.string().min(1),
+    namespace: z.string().min(1),
+    /** Name or ARN of the EKS cluster, for faults that FIS carries out in its pods; the context when left out. */
+    cluster: z.string().min(1).optional(),
+    /** Service account of the namespace under which FIS starts its own pod. */
+    faultServiceAccount: z.string().min(1).default('blackstart-fis'),
+  }),
   database: z.strictObject({
     /** RDS instance identifier; its DNS name is `<instance>.<service.databaseDomain>`. */
     instance: name,

@@ -3,6 +3,7 @@ import { databaseFailover } from './faults/database-failover/index.ts';
 import { databasePromote } from './faults/database-promote/index.ts';
 import { podHang } from './faults/pod-hang/index.ts';
 import { podKill } from './faults/pod-kill/index.ts';
+import { podNetworkLatency } from './faults/pod-network-latency/index.ts';
 import { regionBlackhole } from './faults/region-blackhole/index.ts';
 import { regionPartition } from './faults/region-partition/index.ts';
 import { trafficShift } from './faults/traffic-shift/index.ts';
@@ -14,6 +15,7 @@ export const faults: readonly Fault[] = [
   databasePromote,
   podHang,
   podKill,
+  podNetworkLatency,
   regionBlackhole,
   regionPartition,
   trafficShift,

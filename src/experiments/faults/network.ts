@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import type { FisExperiment, FisStatus, FisTemplate, Subnet } from '../../adapters/ports.ts';
+import type { FisTemplate, Subnet } from '../../adapters/ports.ts';
 import type { Environment } from '../../core/environment.ts';
-import { BlackstartError } from '../../core/errors.ts';
 import type { RevertState } from '../../core/undo.ts';
 import {
   type BlastRadius,
@@ -11,6 +10,26 @@ import {
   type Permission,
   type Planned,
 } from '../fault.ts';
+import {
+  assertLever,
+  experimentsOf,
+  type FisKey,
+  failed,
+  faultTag,
+  fisPermissions,
+  isActive,
+  isoDuration,
+  refused,
+  runningId,
+  runTag,
+  startExperiment,
+  stopConditionsOf,
+  stopExperiments,
+  tagsOf,
+  targetTag,
+  templatesOf,
+  tokenFor,
+} from './fis-experiment.ts';
 import { type Layer, layers, type SubnetNow } from './network-layer.ts';
 
 /** What faults on the network by AWS FIS have in common: one FIS experiment per region, found again by its tags. */
@@ -57,32 +76,14 @@ export interface NetworkFault<Params extends z.ZodType> {
   blast(params: z.output<Params>, context: FaultContext): Promise<BlastRadius>;
 }
 
-export const runTag = 'blackstart:run';
-const faultTag = 'blackstart:fault';
-const targetTag = 'blackstart:target';
 const beforeTag = 'blackstart:before:';
 /** Only subnets that carry this tag, with the environment's name as its value, are ever touched. */
 export const environmentTag = 'blackstart:environment';
-
-const ended: readonly FisStatus[] = ['completed', 'stopped', 'failed', 'cancelled'];
-const isActive = (experiment: FisExperiment): boolean => !ended.includes(experiment.status);
 
 /** FIS takes at most 5 ARNs per target, and 20 actions per template, 10 of them at once. */
 const arnsMax = 5;
 const actionsMax = 10;
 const tagsMax = 50;
-const durationMinutesMax = 12 * 60;
-
-/** FIS durations are whole minutes here, from one to twelve hours. */
-export const isoDuration = (documentedMs: number): string =>
-  `PT${Math.min(durationMinutesMax, Math.max(1, Math.ceil(documentedMs / 60_000)))}M`;
-
-/** Half a documented second between two looks at an experiment: well below the request rate that FIS throttles. */
-const lookEveryMs = ({ timeScale }: FaultContext): number => Math.max(10, 500 / timeScale);
-
-const refused = (message: string, hint: string): BlackstartError => new BlackstartError('PLAN_REFUSED', message, hint);
-const failed = (message: string, hint: string): BlackstartError => new BlackstartError('INJECT_FAILED', message, hint);
-
 const bySubnet = (one: { readonly id: string }, other: { readonly id: string }): number => (one.id < other.id ? -1 : 1);
 
 /** The subnets of these zones that belong to the environment, in a fixed order. */
@@ -98,15 +99,6 @@ const subnetsOf = async (
   throw refused(
     `zone ${bare} has no subnet tagged ${environmentTag}=${environment.name}`,
     'Tag the subnets of the platform that may be drilled; others are never touched.',
-  );
-};
-
-const assertLever = async (region: string, { ports, signal }: FaultContext): Promise<void> => {
-  const lever = await ports.fis(region).safetyLever(signal);
-  if (lever === 'disengaged') return;
-  throw refused(
-    `the FIS safety lever of ${region} is ${lever}`,
-    'Somebody has stopped all experiments there, or its state cannot be read. Ask before you disengage it.',
   );
 };
 
@@ -144,9 +136,7 @@ const planPart = async (
 };
 
 const tagsFor = (name: string, undo: Undo, part: Part): Readonly<Record<string, string>> => ({
-  [runTag]: undo.run,
-  [faultTag]: name,
-  [targetTag]: undo.target,
+  ...tagsOf(keyOf(name, undo, part)),
   ...Object.fromEntries(part.subnets.map(({ id, before }) => [`${beforeTag}${id}`, before])),
 });
 
@@ -178,9 +168,7 @@ const templateFor = (
     description: `blackstart ${fault.name} ${undo.target} run ${undo.run}`.slice(0, 512),
     roleArn: environment.aws.experimentRole,
     tags,
-    stopConditions: [
-      { source: 'aws:cloudwatch:alarm', value: environment.aws.stopAlarm.replaceAll('{region}', part.region) },
-    ],
+    stopConditions: stopConditionsOf(environment, part.region),
     targets: Object.fromEntries(
       groups.map(([group, resourceArns]) => [
         group,
@@ -195,19 +183,6 @@ const templateFor = (
     ),
   };
 };
-
-const isOurs = (tags: Readonly<Record<string, string>>, name: string, undo: Undo): boolean =>
-  tags[faultTag] === name && tags[targetTag] === undo.target;
-
-const templatesOf = async (name: string, undo: Undo, region: string, { ports, signal }: FaultContext) =>
-  (await ports.fis(region).listTemplates(runTag, undo.run, signal)).filter(({ tags }) => isOurs(tags, name, undo));
-
-const experimentsOf = async (name: string, undo: Undo, region: string, { ports, signal }: FaultContext) =>
-  (await ports.fis(region).listExperiments(runTag, undo.run, signal)).filter(({ tags }) => isOurs(tags, name, undo));
-
-/** Same run and target, same token: a call that is repeated makes nothing twice. */
-const tokenFor = (name: string, undo: Undo, part: Part, what: string): string =>
-  [undo.run, name, undo.target, part.region, what].join(' ').slice(0, 1024);
 
 /** Nothing may have changed since the plan; and FIS must choose exactly the planned subnets. */
 const preparePart = async <Params extends z.ZodType>(
@@ -225,8 +200,8 @@ const preparePart = async <Params extends z.ZodType>(
   }
   const arns = (await subnetsOf(part.region, spec.zones, context)).map(({ arn }) => arn);
   const template = templateFor(fault, undo, part, arns, spec.actions, context);
-  const id = await fis.createTemplate(template, tokenFor(fault.name, undo, part, 'template'), signal);
-  const preview = await fis.preview(id, tokenFor(fault.name, undo, part, `preview ${id}`), signal);
+  const id = await fis.createTemplate(template, tokenFor(keyOf(fault.name, undo, part), 'template'), signal);
+  const preview = await fis.preview(id, tokenFor(keyOf(fault.name, undo, part), `preview ${id}`), signal);
   if (preview.status !== 'completed') {
     throw failed(
       `FIS could not resolve the targets of ${undo.target}: ${preview.status}, ${preview.reason}`,
@@ -240,33 +215,12 @@ const preparePart = async <Params extends z.ZodType>(
   return id;
 };
 
-/** Waits until every action of the experiment has taken hold. */
-const untilRunning = async (region: string, id: string, context: FaultContext): Promise<void> => {
-  const { ports, signal, clock } = context;
-  for (;;) {
-    const now = await ports.fis(region).get(id, signal);
-    const actions = Object.values(now?.actions ?? {});
-    if (now?.status === 'running' && actions.every(({ status }) => status === 'running')) return;
-    if (now !== undefined && !isActive(now)) {
-      const reason = actions.find(({ status }) => status === 'failed')?.reason ?? now.reason;
-      throw failed(`FIS experiment ${id} in ${region} is ${now.status}: ${reason}`, 'See it in the AWS console.');
-    }
-    await clock.sleep(lookEveryMs(context), signal);
-  }
-};
-
-const startPart = async (
-  name: string,
-  undo: Undo,
-  part: Part,
-  templateId: string,
-  context: FaultContext,
-): Promise<void> => {
-  const tags = tagsFor(name, undo, part);
-  const token = tokenFor(name, undo, part, `start ${templateId}`);
-  const { id } = await context.ports.fis(part.region).start(templateId, token, tags, context.signal);
-  await untilRunning(part.region, id, context);
-};
+const keyOf = (fault: string, { run, target }: Undo, { region }: Pick<Part, 'region'>): FisKey => ({
+  fault,
+  run,
+  target,
+  region,
+});
 
 /** What shows that the part bit; `undefined` while it does not. */
 const evidenceOf = async (
@@ -275,12 +229,8 @@ const evidenceOf = async (
   part: Part,
   context: FaultContext,
 ): Promise<string | undefined> => {
-  const running = (await experimentsOf(fault.name, undo, part.region, context)).find(
-    (experiment) => experiment.status === 'running',
-  );
-  if (running === undefined) return undefined;
-  const detail = await context.ports.fis(part.region).get(running.id, context.signal);
-  if (!Object.values(detail?.actions ?? {}).every(({ status }) => status === 'running')) return undefined;
+  const id = await runningId(keyOf(fault.name, undo, part), context);
+  if (id === undefined) return undefined;
   const { read, noun } = layers[fault.layer];
   const now = await read(
     part.region,
@@ -292,20 +242,7 @@ const evidenceOf = async (
     return state?.isManaged === true ? `${id} has ${noun} ${state.attached} instead of ${before}` : undefined;
   });
   if (changes.includes(undefined)) return undefined;
-  return `FIS experiment ${running.id} runs: ${changes.join(', ')}`;
-};
-
-/** Stops whatever of ours still runs, waits until FIS has put things back, and removes the templates. */
-const revertPart = async (name: string, undo: Undo, part: Part, context: FaultContext): Promise<void> => {
-  const { ports, signal, clock } = context;
-  const fis = ports.fis(part.region);
-  for (;;) {
-    const active = (await experimentsOf(name, undo, part.region, context)).filter(isActive);
-    if (active.length === 0) break;
-    for (const { id, status } of active) if (status !== 'stopping') await fis.stop(id, signal);
-    await clock.sleep(lookEveryMs(context), signal);
-  }
-  for (const { id } of await templatesOf(name, undo, part.region, context)) await fis.deleteTemplate(id, signal);
+  return `FIS experiment ${id} runs: ${changes.join(', ')}`;
 };
 
 const stateOfPart = async (
@@ -315,7 +252,7 @@ const stateOfPart = async (
   context: FaultContext,
 ): Promise<RevertState> => {
   const { read, noun } = layers[fault.layer];
-  const experiments = await experimentsOf(fault.name, undo, part.region, context);
+  const experiments = await experimentsOf(keyOf(fault.name, undo, part), context);
   const active = experiments.find(isActive);
   if (active !== undefined) return { state: 'pending', detail: `FIS experiment ${active.id} is ${active.status}` };
   const now = await read(
@@ -387,25 +324,6 @@ const discoverAll = async (
   return [...found.values()];
 };
 
-const permissionsFor = (layer: Layer, environment: Environment): readonly Permission[] => {
-  const aws = (action: string, resource: string): Permission => ({ provider: 'aws', action, resource });
-  const fis = `arn:aws:fis:*:${environment.aws.account}`;
-  return [
-    ...['CreateExperimentTemplate', 'DeleteExperimentTemplate', 'StartExperiment'].map((one) =>
-      aws(`fis:${one}`, `${fis}:experiment-template/*`),
-    ),
-    ...['StartExperiment', 'StopExperiment', 'GetExperiment', 'ListExperimentResolvedTargets', 'TagResource'].map(
-      (one) => aws(`fis:${one}`, `${fis}:experiment/*`),
-    ),
-    aws('fis:TagResource', `${fis}:experiment-template/*`),
-    aws('fis:GetSafetyLever', `${fis}:safety-lever/default`),
-    ...['fis:ListExperiments', 'fis:ListExperimentTemplates', 'ec2:DescribeSubnets', ...layers[layer].reads].map(
-      (one) => aws(one, '*'),
-    ),
-    aws('iam:PassRole', environment.aws.experimentRole),
-  ];
-};
-
 /**
  * A fault that AWS FIS carries out on subnets. Each region involved gets one experiment, tagged with the run, the
  * target and what every subnet had before, so that it can be stopped and checked from the tags alone. FIS ends it by
@@ -438,7 +356,10 @@ export const networkFault = <Params extends z.ZodType>(fault: NetworkFault<Param
     undo: undoSchema,
     expiry:
       'the duration of the FIS experiment, which puts the subnets back by itself; the stop alarm; the safety lever',
-    permissions: (_params, environment) => [...permissionsFor(fault.layer, environment), ...(fault.permissions ?? [])],
+    permissions: (_params, environment) => [
+      ...fisPermissions(environment, ['ec2:DescribeSubnets', ...layers[fault.layer].reads]),
+      ...(fault.permissions ?? []),
+    ],
 
     async plan(given, context) {
       const params = await located(given, context);
@@ -457,13 +378,17 @@ export const networkFault = <Params extends z.ZodType>(fault: NetworkFault<Param
 
     async inject(planned, params, context) {
       const { undo } = planned;
-      const prepared = await Promise.all(undo.parts.map(({ region }) => templatesOf(name, undo, region, context)));
+      const prepared = await Promise.all(
+        undo.parts.map(({ region }) => templatesOf(keyOf(name, undo, { region }), context)),
+      );
       const ids = prepared.every((templates) => templates.length === 1)
         ? prepared.flatMap((templates) => templates.map(({ id }) => id))
         : await prepareAll(planned, params, context);
       // All regions at once, and all of them attempted: which were begun is seen from the tags.
       const started = await Promise.allSettled(
-        undo.parts.map((part, index) => startPart(name, undo, part, ids[index] ?? '', context)),
+        undo.parts.map((part, index) =>
+          startExperiment(keyOf(name, undo, part), tagsFor(name, undo, part), ids[index] ?? '', context),
+        ),
       );
       for (const result of started) if (result.status === 'rejected') throw result.reason;
     },
@@ -474,7 +399,9 @@ export const networkFault = <Params extends z.ZodType>(fault: NetworkFault<Param
     },
 
     async revert(undo, context) {
-      const reverted = await Promise.allSettled(undo.parts.map((part) => revertPart(name, undo, part, context)));
+      const reverted = await Promise.allSettled(
+        undo.parts.map((part) => stopExperiments(keyOf(name, undo, part), context)),
+      );
       for (const result of reverted) if (result.status === 'rejected') throw result.reason;
     },
 
