@@ -79,6 +79,18 @@ export const labSchema = z.strictObject({
     /** Health of a synchronous standby: out of the quorum after this. */
     synchronousTimeout: durationMs,
   }),
+  monitoring: z
+    .strictObject({
+      /** Between two scrapes, and so between two evaluations of the alerts. */
+      scrapePeriod: durationMs.prefault('15s'),
+      /** Between two heartbeats by which replication lag is measured. */
+      heartbeatPeriod: durationMs.prefault('5s'),
+      /** Real: more often costs more than it tells. */
+      scrapeFloor: durationMs.prefault('500ms'),
+      /** Real. */
+      heartbeatFloor: durationMs.prefault('250ms'),
+    })
+    .prefault({}),
   stores: z.strictObject({ vectors: z.int().positive(), dimensions: z.int().positive() }),
   cache: z.strictObject({
     /** A redis-server binary; null looks on PATH. Without one the cache's targets are NOT MEASURED. */

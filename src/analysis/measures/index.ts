@@ -1,3 +1,4 @@
+import { errorRateAlert, healthAlert, lagAlert, latencyAlert } from './alert.ts';
 import { cacheRebalance } from './cache.ts';
 import { databaseFailover } from './database-failover.ts';
 import { dnsRemoval } from './dns-removal.ts';
@@ -42,5 +43,9 @@ export const measures: readonly Measure[] = [
   route,
   serves,
   cacheRebalance,
+  errorRateAlert,
+  latencyAlert,
+  healthAlert,
+  lagAlert,
   notYet,
 ];

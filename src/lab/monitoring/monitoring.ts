@@ -13,12 +13,9 @@ import { firstTokenMetric, requestsMetric } from './request-metrics.ts';
 import { documentedRules, evaluate, type FiringAlerts, type MetricName, type Reading } from './rules.ts';
 import { beat, createTargets, type Targets } from './scrape.ts';
 
-/** Documented time: the "5m" of the error rate, and Prometheus's usual intervals. */
+/** Documented time: the "5m" of the error rate, and how long Alertmanager believes in an alert. */
 const windowMs = 5 * 60_000;
-const scrapeEveryMs = 15_000;
 const resolveAfterMs = 5 * 60_000;
-/** Real: more often costs more than it tells. */
-const scrapeLeastMs = 500;
 /** Share of the interval for which an evaluation waits for the scrapes of its turn; slower ones count in the next. */
 const patienceShare = 0.5;
 
@@ -102,7 +99,10 @@ const metricsOf = (state: State, targets: Targets): readonly Metric[] => {
   ];
 };
 
-export const scrapePeriodMs = (layout: LabLayout): number => Math.max(scaled(layout, scrapeEveryMs), scrapeLeastMs);
+const scrapePeriodMs = (layout: LabLayout): number => {
+  const { scrapePeriod, scrapeFloor } = layout.settings.monitoring;
+  return Math.max(scaled(layout, scrapePeriod), scrapeFloor);
+};
 
 /** Scrapes and evaluates on a fixed grid until the signal aborts. */
 const watch = async (context: ComponentContext, state: State, targets: Targets, requests: Increases): Promise<void> => {

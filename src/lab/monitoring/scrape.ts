@@ -2,7 +2,7 @@ import { systemClock } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
 import type { ComponentContext } from '../component.ts';
 import { callControl } from '../control.ts';
-import { type LabLayout, scaled, scaledTimeout } from '../layout.ts';
+import { scaled, scaledTimeout } from '../layout.ts';
 import { createDatabaseClient, type DatabaseClient } from '../platform/database-client.ts';
 import { startDiscovery } from '../platform/discovery.ts';
 import { egressAgent, fetchText, podHost } from '../platform/http.ts';
@@ -146,13 +146,6 @@ const heartbeatSql = `INSERT INTO replication_heartbeat (id, sequence) VALUES (1
     ON CONFLICT (id) DO UPDATE SET sequence = excluded.sequence
     WHERE replication_heartbeat.sequence < excluded.sequence`;
 
-/** Documented time between two heartbeats, and the least real time. */
-const heartbeatEveryMs = 5000;
-const heartbeatLeastMs = 250;
-
-export const heartbeatPeriodMs = (layout: LabLayout): number =>
-  Math.max(scaled(layout, heartbeatEveryMs), heartbeatLeastMs);
-
 /** Writes heartbeats to whatever the database's name leads to, until the signal aborts. */
 export const beat = async (context: ComponentContext, heartbeats: Heartbeats): Promise<void> => {
   const { layout, signal, log } = context;
@@ -165,7 +158,8 @@ export const beat = async (context: ComponentContext, heartbeats: Heartbeats): P
     connectMs: limitMs,
     limitMs,
   });
-  const everyMs = heartbeatPeriodMs(layout);
+  const { heartbeatPeriod, heartbeatFloor } = layout.settings.monitoring;
+  const everyMs = Math.max(scaled(layout, heartbeatPeriod), heartbeatFloor);
   let isFailing = false;
   // Above whatever an earlier process of this kind wrote.
   for (let sequence = Math.floor(systemClock.nowMs()); !signal.aborted; sequence += 1) {
