@@ -378,8 +378,8 @@ const writesLeast = 5;
 const parting: ReadonlySet<string> = new Set(['region.partition']);
 
 /**
- * Lag by arithmetic: parted from a primary that is written to, a replica falls behind by the time that passes, on top of
- * how far behind it was.
+ * Lag by arithmetic: parted from a primary that is written to, a replica falls behind by the time that passes, on top
+ * of how far behind it was.
  */
 const lagCondition = (
   context: Context,
