@@ -14,9 +14,9 @@ import {
   within,
   zoneFault,
 } from '../../testing/simulated-record.ts';
+import { shareCrossing } from '../alert-conditions.ts';
 import { analyse } from '../analyse.ts';
 import type { Target } from '../record.ts';
-import { shareCrossing } from './alert.ts';
 
 type Streams = Parameters<typeof recordOf>[0];
 type Changes = Parameters<typeof recordOf>[1];
