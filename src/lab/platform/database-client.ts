@@ -36,6 +36,17 @@ const isServerFault = (error: unknown): boolean => {
   return code.startsWith('08') || code.startsWith('57') || code.startsWith('53') || code === '25006';
 };
 
+/**
+ * The pool hears of connections that break while they are idle; of one in use nobody hears but its statement, which
+ * fails by it. Unheard, the event would end the process.
+ */
+const heard = (): void => undefined;
+
+const giveBack = (client: PoolClient): void => {
+  client.off('error', heard);
+  client.release();
+};
+
 const openGeneration = (
   layout: LabLayout,
   port: number,
@@ -123,15 +134,16 @@ export const createDatabaseClient = (
     const work = async (): Promise<QueryResult<Record<string, unknown>>> => {
       used = await generation();
       const connected = await used.pool.connect();
+      connected.on('error', heard);
       if (over) {
         // Too late for this statement, in good time for the next one.
-        connected.release();
+        giveBack(connected);
         throw new Error('connected too late');
       }
       client = connected;
       const result = await connected.query<Record<string, unknown>>({ ...statement, values: [...statement.values] });
       client = undefined;
-      connected.release();
+      giveBack(connected);
       return result;
     };
     const late = Promise.withResolvers<never>();
