@@ -77,7 +77,9 @@ const judgeDelay = (
     const reason = `${after}; whether within ${allowed} was not seen: ${later}${resolves}`;
     return { kind: 'judged', verdict: 'INCONCLUSIVE', reason, ...beside };
   }
-  return { kind: 'judged', verdict: 'PASS', reason: `${after} within ${allowed}, and was silent before`, ...beside };
+  const isSilent = !unseenIn(context, Number.NEGATIVE_INFINITY, condition.began.minMs);
+  const before = isSilent ? 'and was silent before' : 'and for a part of the time before nobody could see it';
+  return { kind: 'judged', verdict: 'PASS', reason: `${after} within ${allowed}, ${before}`, ...beside };
 };
 
 const judgeSilence = (context: Context, condition: Condition, expected: Expected): Measured => {

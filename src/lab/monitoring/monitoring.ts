@@ -22,8 +22,11 @@ const patienceShare = 0.5;
 const isFailure = ({ labels }: MetricSample): boolean => labels['outcome'] === 'failed';
 const sum = (samples: readonly MetricSample[]): number => samples.reduce((total, { value }) => total + value, 0);
 
-/** What the requests of the window say; nothing when there were none. */
-export const requestReadings = (increases: readonly MetricSample[]): readonly Reading[] => {
+/**
+ * What the requests of the window say. Without any there is nothing to measure, as far as the gateways could be asked;
+ * when none of them could, nothing is known.
+ */
+export const requestReadings = (increases: readonly MetricSample[], isScraped: boolean): readonly Reading[] => {
   const requests = increases.filter(({ name }) => name === requestsMetric);
   const total = sum(requests);
   const buckets = increases
@@ -33,12 +36,11 @@ export const requestReadings = (increases: readonly MetricSample[]): readonly Re
       count: value,
     }));
   const p95 = histogramQuantile(0.95, buckets);
-  return [
-    ...(total === 0
-      ? []
-      : [{ metric: 'error_rate_5m' as const, labels: {}, value: sum(requests.filter(isFailure)) / total }]),
-    ...(p95 === undefined ? [] : [{ metric: 'p95_latency_seconds' as const, labels: {}, value: p95 }]),
+  const readings: readonly Reading[] = [
+    { metric: 'error_rate_5m', labels: {}, value: total === 0 ? null : sum(requests.filter(isFailure)) / total },
+    { metric: 'p95_latency_seconds', labels: {}, value: p95 ?? null },
   ];
+  return readings.filter(({ value }) => value !== null || isScraped);
 };
 
 const helpOf: Readonly<Record<MetricName, string>> = {
@@ -127,8 +129,10 @@ const watch = async (context: ComponentContext, state: State, targets: Targets, 
     ]);
     patience.abort();
     const atMs = systemClock.monotonicMs();
-    const scraped = targets.states().flatMap(({ readings }) => readings);
-    state.readings = [...requestReadings(requests.over(atMs)), ...scraped];
+    const states = targets.states();
+    const isScraped = states.some(({ job, up }) => job === 'gateway' && up);
+    const scraped = states.flatMap(({ readings }) => readings);
+    state.readings = [...requestReadings(requests.over(atMs), isScraped), ...scraped];
     const { firing, fired, resolved } = evaluate(documentedRules, state.readings, state.firing, systemClock.nowMs());
     state.firing = firing;
     state.evaluations += 1;

@@ -119,10 +119,12 @@ describe('increases over a window', () => {
     for (let count = 0; count < 94; count += 1) requests.firstToken(40);
     for (let count = 0; count < 6; count += 1) requests.firstToken(750);
     scrape(15);
-    const readings = new Map(requestReadings(increases.over(15)).map(({ metric, value }) => [metric, value]));
+    const readings = new Map(requestReadings(increases.over(15), true).map(({ metric, value }) => [metric, value]));
     expect(readings.get('error_rate_5m')).toBeCloseTo(0.01, 12);
     expect(readings.get('p95_latency_seconds')).toBeGreaterThan(0.7);
-    expect(requestReadings(increases.over(5000))).toEqual([]);
+    // Nobody asked: nothing to measure. No gateway could be asked: nothing known.
+    expect(requestReadings(increases.over(5000), true).map(({ value }) => value)).toEqual([null, null]);
+    expect(requestReadings(increases.over(5000), false)).toEqual([]);
   });
 
   it('have a p95 above 700 ms exactly when more than 5 % took longer', () => {
