@@ -20,7 +20,7 @@ export interface Metric {
 const escaped = (text: string): string => text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
 
 const unescaped = (text: string): string =>
-  text.replaceAll(/\\(.)/g, (_whole, letter: string) => (letter === 'n' ? '\n' : letter));
+  text.replaceAll(/\\(.)/gs, (_whole, letter: string) => (letter === 'n' ? '\n' : letter));
 
 const numberText = (value: number): string => {
   if (Number.isNaN(value)) return 'NaN';
@@ -51,8 +51,8 @@ export const renderMetrics = (metrics: readonly Metric[]): string =>
     )
     .join('');
 
-const sampleForm = /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?$/;
-const labelForm = /([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"\s*,?/g;
+const sampleForm = /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?$/s;
+const labelForm = /([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"\s*,?/gs;
 
 /** Every sample of a text in this format. Throws at a line that is neither a sample nor a comment. */
 export const parseMetrics = (text: string): readonly MetricSample[] =>

@@ -74,7 +74,7 @@ describe('the exposition format', () => {
     const value = fc.oneof(fc.double({ noNaN: true }), fc.constantFrom(0, 1, Number.POSITIVE_INFINITY));
     fc.assert(
       fc.property(fc.array(fc.record({ labels, value }), { maxLength: 5 }), (samples) => {
-        // A line break other than \n ends a line of a text, too, but not one of this format.
+        // Of all line breaks only \n ends a line of this format.
         const named = samples.map((one) => ({ name: 'metric_total', ...one }));
         const text = renderMetrics([
           { name: 'metric_total', type: 'counter', help: 'a \\ and\na break', samples: named },
