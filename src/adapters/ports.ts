@@ -101,6 +101,11 @@ export interface FisTemplate {
           readonly filters?: readonly { readonly path: string; readonly values: readonly string[] }[];
           readonly selectionMode: string;
         }
+      | {
+          readonly resourceType: string;
+          readonly parameters: Readonly<Record<string, string>>;
+          readonly selectionMode: string;
+        }
     >
   >;
   readonly actions: Readonly<
@@ -296,6 +301,24 @@ export interface CachePort {
   close(): void;
 }
 
+/** An alert that reaches somebody: neither silenced nor inhibited. */
+export interface Alert {
+  /** Of its labels: two alerts with the same fingerprint are one, at one time or at two. */
+  readonly fingerprint: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly description: string;
+  readonly receivers: readonly string[];
+  /** When it began, by the wall clock of whoever evaluates the rules. */
+  readonly startsAt: string;
+}
+
+export interface AlertsPort {
+  /** What fires now. Throws UNREACHABLE when that cannot be known: silence is never taken for "no alert". */
+  firing(signal: AbortSignal): Promise<readonly Alert[]>;
+  close(): void;
+}
+
 export interface Ports {
   kubernetes(context: string): KubernetesPort;
   fis(region: string): FisPort;
@@ -305,4 +328,6 @@ export interface Ports {
   s3(region: string): S3Port;
   /** A new watch of the cache's nodes; null where there is no cache. */
   cache(): CachePort | null;
+  /** A new watch of the alerts; null where no Alertmanager is named. */
+  alerts(): AlertsPort | null;
 }

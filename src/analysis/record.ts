@@ -61,7 +61,7 @@ export interface RunRecord {
 }
 
 /** Mechanisms of a platform that wait for time-outs before they act. */
-export type StretchedMechanism = 'health-checks' | 'liveness' | 'database-checks' | 'first-token';
+export type StretchedMechanism = 'health-checks' | 'liveness' | 'database-checks' | 'first-token' | 'alerting';
 
 /**
  * Real work sets a floor under a lab's time-outs; below it they are longer than the time scale says, and so is whatever

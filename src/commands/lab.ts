@@ -121,6 +121,7 @@ const addressRows = (addresses: import('../lab/index.ts').LabAddressBook): reado
   ...Object.entries(addresses.postgres).map(([node, address]) => ['  PostgreSQL', node, address]),
   ['  AWS', '', addresses.awsEndpoint ?? ''],
   ['  kubeconfig', '', addresses.kubeconfig ?? ''],
+  ['  Alertmanager', '', addresses.alertmanager],
 ];
 
 const status = async (cli: Cli, options: Options): Promise<number> => {

@@ -1,3 +1,4 @@
+import { createAlertsPort } from '../adapters/alertmanager.ts';
 import { createAwsPorts } from '../adapters/aws-client.ts';
 import { createKubernetesPort } from '../adapters/kubernetes.ts';
 import type { KubernetesPort, Ports } from '../adapters/ports.ts';
@@ -31,6 +32,7 @@ const portsOf = (addresses: Addresses, clock: Clock): Ports => {
     },
     ...aws,
     cache: () => (addresses.cache.length === 0 ? null : createCachePort(addresses.cache)),
+    alerts: () => (addresses.alertmanager === null ? null : createAlertsPort(addresses.alertmanager)),
   };
 };
 

@@ -23,7 +23,7 @@ describe('the files that come with blackstart', () => {
     }
   });
 
-  it('cover every documented row of zones, regions, pods, health period and routes', async () => {
+  it('cover every documented row of zones, regions, pods, alerts, health period and routes', async () => {
     const platform = await loadPlatform('lab');
     const covered = new Set<string>();
     for (const one of [...(await filesOf('Experiment')).keys(), ...(await filesOf('Drill')).keys()]) {
@@ -33,7 +33,10 @@ describe('the files that come with blackstart', () => {
     }
     const wanted = platform.targets
       .map((row) => row.id)
-      .filter((id) => /^(az|region|pod|route)\.|^health\.period$/.test(id) && !id.startsWith('region.rpo-'));
+      .filter(
+        (id) =>
+          /^(az|region|pod|route|alert)\.|^health\.period$|^split\.lag-/.test(id) && !id.startsWith('region.rpo-'),
+      );
     expect(wanted.filter((id) => !covered.has(id))).toEqual([]);
   });
 

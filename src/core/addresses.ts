@@ -23,6 +23,8 @@ export const addressesSchema = z.strictObject({
   database: z.strictObject({ user: z.string(), passwordFile: z.string() }).nullable(),
   /** `host:port` of each node of the cache; none where there is no cache. */
   cache: z.array(z.string()).default([]),
+  /** Base URL of Alertmanager's API (v2); null where there is none. */
+  alertmanager: z.string().nullable().default(null),
 });
 export type Addresses = z.output<typeof addressesSchema>;
 
@@ -48,6 +50,7 @@ export const readAddresses = async (environment: Environment): Promise<Addresses
       ),
       database: null,
       cache: environment.addresses?.cache ?? [],
+      alertmanager: environment.addresses?.alertmanager ?? null,
     };
   }
   const file = path.join(labHome(), environment.name, 'addresses.json');

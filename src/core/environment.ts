@@ -85,6 +85,18 @@ export const labSchema = z.strictObject({
     /** From a PUT in the primary region's bucket to its copy's way to the buckets of the other regions. */
     objectReplication: durationMs.default(30_000),
   }),
+  monitoring: z
+    .strictObject({
+      /** Between two scrapes, and so between two evaluations of the alerts. */
+      scrapePeriod: durationMs.prefault('15s'),
+      /** Between two heartbeats by which replication lag is measured. */
+      heartbeatPeriod: durationMs.prefault('5s'),
+      /** Real: more often costs more than it tells. */
+      scrapeFloor: durationMs.prefault('500ms'),
+      /** Real. */
+      heartbeatFloor: durationMs.prefault('250ms'),
+    })
+    .prefault({}),
   cache: z.strictObject({
     /** A redis-server binary; null looks on PATH. Without one the cache's targets are NOT MEASURED. */
     server: z.string().nullable().default(null),
@@ -106,7 +118,14 @@ const regionSchema = z.strictObject({
   name,
   role: z.enum(['primary', 'active']),
   zones: z.array(zoneSchema).min(1),
-  kubernetes: z.strictObject({ context: z.string().min(1), namespace: z.string().min(1) }),
+  kubernetes: z.strictObject({
+    context: z.string().min(1),
+    namespace: z.string().min(1),
+    /** Name or ARN of the EKS cluster, for faults that FIS carries out in its pods; the context when left out. */
+    cluster: z.string().min(1).optional(),
+    /** Service account of the namespace under which FIS starts its own pod. */
+    faultServiceAccount: z.string().min(1).default('blackstart-fis'),
+  }),
   database: z.strictObject({
     /** RDS instance identifier; its DNS name is `<instance>.<service.databaseDomain>`. */
     instance: name,
@@ -173,6 +192,12 @@ export const environmentSchema = z.strictObject({
       awsEndpoint: z.string().nullable().default(null),
       /** `host:port` of each node of the cache. */
       cache: z.array(z.string().regex(/^\S+:\d+$/, { error: 'write host:port' })).default([]),
+      /** Base URL of Alertmanager, such as `http://alertmanager.monitoring:9093`: whoever runs it says what fires. */
+      alertmanager: z
+        .string()
+        .regex(/^https?:\/\/\S+$/, { error: 'write a URL, such as http://alertmanager:9093' })
+        .nullable()
+        .default(null),
     })
     .optional(),
   /** Blast radius: a plan that goes beyond is refused. */

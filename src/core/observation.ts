@@ -24,6 +24,10 @@ export const observationSchema = z.strictObject({
     'database.available', // subject: instance
     'cache.unserved', // subject: the node that took writes until then; no write of the cache is taken any more
     'cache.served', // subject: the node that takes writes
+    'alert.watched', // the alerting was reached from this instant on; data.firing names what fired then
+    'alert.unseen', // it could not be asked in between: what fired and ended there, nobody saw
+    'alert.fired', // subject: name of the alert; data.receiver, data.labels, data.description
+    'alert.resolved', // subject: name of the alert
     'redundancy.restored', // subject: instance or workload
     'decision', // subject: step; data.by is person or auto
     'step.started', // subject: step
@@ -33,7 +37,7 @@ export const observationSchema = z.strictObject({
   subject: z.string(),
   minMs: z.number(),
   maxMs: z.number(),
-  /** Who saw it: kubernetes, rds, route53, redis, dns, links, runner. */
+  /** Who saw it: kubernetes, rds, route53, redis, alertmanager, dns, links, runner. */
   source: z.string(),
   data: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])).default({}),
 });

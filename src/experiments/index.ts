@@ -4,6 +4,7 @@ import { databasePromote } from './faults/database-promote/index.ts';
 import { objectDelete } from './faults/object-delete/index.ts';
 import { podHang } from './faults/pod-hang/index.ts';
 import { podKill } from './faults/pod-kill/index.ts';
+import { podNetworkLatency } from './faults/pod-network-latency/index.ts';
 import { regionBlackhole } from './faults/region-blackhole/index.ts';
 import { regionPartition } from './faults/region-partition/index.ts';
 import { replicationPause } from './faults/replication-pause/index.ts';
@@ -17,6 +18,7 @@ export const faults: readonly Fault[] = [
   objectDelete,
   podHang,
   podKill,
+  podNetworkLatency,
   regionBlackhole,
   regionPartition,
   replicationPause,

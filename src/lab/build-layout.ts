@@ -78,7 +78,7 @@ export const buildLayout = async (options: {
   const shape = shapeOf(environment, redisServer === null ? 0 : settings.cache.nodes);
   const egressPlaces = shape.sources;
   const portCount =
-    shape.endpoints.length * (1 + shape.sources.length) + egressPlaces.length + shape.resolverPlaces.length + 5;
+    shape.endpoints.length * (1 + shape.sources.length) + egressPlaces.length + shape.resolverPlaces.length + 6;
   const ports = (await findPorts(portCount)).values();
   const nextPort = (): number => ports.next().value ?? 0;
 
@@ -110,6 +110,7 @@ export const buildLayout = async (options: {
       database: nextPort(),
       aws: nextPort(),
     },
+    monitoring: nextPort(),
     walDelays: walDelaysOf(nodes, timeScale),
     databaseUser: 'platform',
     databasePassword: randomBytes(18).toString('base64url'),

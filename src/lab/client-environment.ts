@@ -64,6 +64,7 @@ export const labEnv = async (name: string): Promise<Readonly<Record<string, stri
     PGUSER: layout.databaseUser,
     PGPASSWORD: layout.databasePassword,
     PGDATABASE: layout.environment.service.databaseName,
+    ALERTMANAGER_URL: `http://127.0.0.1:${layout.monitoring}`,
     OPENAI_BASE_URL: `${url}/v1`,
     OPENAI_API_KEY: 'lab',
     BLACKSTART_SERVICE_URL: url,

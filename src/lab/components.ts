@@ -18,5 +18,6 @@ export const components: Readonly<Record<string, Load>> = {
   orchestrator: () => import('./platform/orchestrator.ts'),
   rag: () => import('./platform/rag.ts'),
   llm: () => import('./platform/llm.ts'),
+  monitoring: () => import('./monitoring/monitoring.ts'),
   'warm-up': () => import('./warm-up.ts'),
 };

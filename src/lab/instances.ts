@@ -58,6 +58,7 @@ export const instancesOf = (layout: LabLayout): readonly Instance[] => {
     single('kubernetes', 'operator', []),
     single('dns', 'edge', ['links']),
     single('aws', 'operator', []),
+    { ...single('monitoring', 'operator', ['links', 'dns', 'database']), restarts: true },
     ...perRegion('vector'),
     ...perRegion('objects'),
     ...caches,

@@ -43,6 +43,8 @@ export interface LabLayout {
   readonly resolvers: Readonly<Record<Place, number>>;
   /** Control APIs on loopback (bearer token): links, dns, database, supervisor. `aws` is the AWS API itself. */
   readonly control: Readonly<Record<'supervisor' | 'links' | 'dns' | 'database' | 'aws', number>>;
+  /** Loopback port of monitoring: Alertmanager's API, and the metrics. Like theirs, it asks for no token. */
+  readonly monitoring: number;
   /** One-way delay (ms, real) added on the way from a primary to a replica: WAL of `endpoint` as seen from `source`. */
   readonly walDelays: readonly { readonly source: Place; readonly endpoint: string; readonly delayMs: number }[];
   readonly databaseUser: string;

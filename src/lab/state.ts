@@ -78,6 +78,7 @@ export const addressesOf = (layout: LabLayout): Addresses => {
     cache: layout.endpoints
       .filter(({ id }) => id.startsWith('cache/'))
       .map(({ id }) => `127.0.0.1:${forwardPort(layout, 'operator', id)}`),
+    alertmanager: `http://127.0.0.1:${layout.monitoring}`,
   };
 };
 

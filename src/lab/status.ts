@@ -53,6 +53,9 @@ export interface LabAddressBook {
   readonly vector: Readonly<Record<string, string>>;
   readonly objects: Readonly<Record<string, string>>;
   readonly cache: Readonly<Record<string, string>>;
+  /** Base URL of Alertmanager's API (v2), and the metrics behind it in Prometheus's format. */
+  readonly alertmanager: string;
+  readonly metrics: string;
   /** Control APIs of the lab itself; they want the token of `lab.json`. */
   readonly control: Readonly<Record<string, string>>;
 }
@@ -94,6 +97,8 @@ export const addressBook = (layout: LabLayout): LabAddressBook => {
     vector: perRegion('vector', http),
     objects: perRegion('objects', http),
     cache: Object.fromEntries(caches.map(({ id }) => [id, `127.0.0.1:${port('operator', id)}`] as const)),
+    alertmanager: http(layout.monitoring),
+    metrics: `${http(layout.monitoring)}/metrics`,
     control: Object.fromEntries(Object.entries(layout.control).map(([name, value]) => [name, http(value)])),
   };
 };

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import https from 'node:https';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Environment } from '../core/environment.ts';
+import { createCertificates } from '../lab/certificates.ts';
 import { component } from '../lab/cloud/aws.ts';
 import { ControlError, serveControl } from '../lab/control.ts';
 import type { LabLayout } from '../lab/layout.ts';
@@ -20,6 +22,15 @@ interface StubInstance {
   endpoint: string;
 }
 
+/** A ready pod and where the links would reach it. */
+export interface StubPod {
+  readonly name: string;
+  readonly region: string;
+  readonly zone: string;
+  readonly app: string;
+  readonly port: number;
+}
+
 /** The lab's AWS API for real, in this process, with plain stand-ins for the links, DNS and database behind it. */
 export interface AwsStandIn {
   readonly layout: LabLayout;
@@ -31,6 +42,8 @@ export interface AwsStandIn {
   readonly healthy: Map<string, boolean>;
   readonly records: Map<string, { readonly value: string; readonly ttlSeconds: number }>;
   readonly weights: Map<string, number>;
+  /** Pods that the Kubernetes API of their region lists. */
+  readonly pods: StubPod[];
   stop(): void;
 }
 
@@ -158,12 +171,47 @@ const serveStandIns = async (layout: LabLayout, standIn: AwsStandIn, signal: Abo
   );
 };
 
+/** The nodes and pods of a region's Kubernetes API. */
+const serveCluster = (layout: LabLayout, region: string, { pods }: AwsStandIn, signal: AbortSignal): Promise<void> => {
+  const { environment } = layout;
+  const found = environment.regions.find(({ name }) => name === region);
+  const nodes = (found?.zones ?? []).map(({ name: zone }) => ({
+    metadata: { name: `node-${zone}`, labels: { 'topology.kubernetes.io/zone': zone } },
+  }));
+  const podOf = ({ name, zone, app, port }: StubPod): unknown => ({
+    metadata: {
+      name,
+      uid: `uid-${name}`,
+      namespace: found?.kubernetes.namespace,
+      labels: { app },
+      annotations: { 'lab.blackstart.dev/port': String(port) },
+    },
+    spec: { nodeName: `node-${zone}`, containers: [{ name: app }] },
+    status: { phase: 'Running' },
+  });
+  const read = (name: string): Buffer => readFileSync(path.join(layout.stateDir, name));
+  const server = https.createServer({ key: read('tls.key'), cert: read('tls.crt') }, (request, response) => {
+    const mine = pods.filter((pod) => pod.region === region);
+    response.end(JSON.stringify({ items: request.url === '/api/v1/nodes' ? nodes : mine.map(podOf) }));
+  });
+  signal.addEventListener('abort', () => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const port = layout.forwards.find(({ endpoint }) => endpoint === `kubernetes/${region}`)?.port;
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, '127.0.0.1', resolve);
+  });
+};
+
 /** Starts the AWS API for an environment that has a `lab` section, on free loopback ports. */
 export const startAws = async (environment: Environment, timeScale: number): Promise<AwsStandIn> => {
   const settings = environment.lab;
   if (settings === undefined) throw new Error('the environment has no lab section');
   const stateDir = mkdtempSync(path.join(tmpdir(), 'blackstart-aws-'));
-  const [supervisor = 0, links = 0, dns = 0, database = 0, aws = 0] = await findPorts(5);
+  const ports = await findPorts(5 + environment.regions.length);
+  const [supervisor = 0, links = 0, dns = 0, database = 0, aws = 0, ...clusterPorts] = ports;
   const layout: LabLayout = {
     environment,
     settings,
@@ -172,10 +220,15 @@ export const startAws = async (environment: Environment, timeScale: number): Pro
     token: randomBytes(24).toString('base64url'),
     awsAccessKeyId: 'AKIALABTEST000000000',
     endpoints: [],
-    forwards: [],
+    forwards: environment.regions.map(({ name }, index) => ({
+      source: 'operator',
+      endpoint: `kubernetes/${name}`,
+      port: clusterPorts[index] ?? 0,
+    })),
     egress: { edge: 0, operator: 0 },
     resolvers: { edge: 0, operator: 0 },
     control: { supervisor, links, dns, database, aws },
+    monitoring: 0,
     walDelays: [],
     databaseUser: 'platform',
     databasePassword: 'secret',
@@ -200,12 +253,15 @@ export const startAws = async (environment: Environment, timeScale: number): Pro
     healthy: new Map(environment.regions.map(({ name }) => [name, true])),
     records: new Map([[databaseHost, { value: `${primary}.${databaseDomain}`, ttlSeconds: 2 }]]),
     weights: new Map(),
+    pods: [],
     stop() {
       controller.abort();
       rmSync(stateDir, { recursive: true, force: true });
     },
   };
+  createCertificates(stateDir);
   await serveStandIns(layout, standIn, controller.signal);
+  await Promise.all(environment.regions.map(({ name }) => serveCluster(layout, name, standIn, controller.signal)));
   await component.start({
     layout,
     options: {},

@@ -1,3 +1,4 @@
+import { errorRateAlert, healthAlert, lagAlert, latencyAlert } from './alert.ts';
 import { cacheRebalance } from './cache.ts';
 import { dataLost } from './data-lost.ts';
 import { databaseFailover } from './database-failover.ts';
@@ -55,5 +56,9 @@ export const measures: readonly Measure[] = [
   singleWriter,
   fenced,
   residency,
+  errorRateAlert,
+  latencyAlert,
+  healthAlert,
+  lagAlert,
   notYet,
 ];

@@ -83,11 +83,19 @@ export const experimentsOf = async (use: FisUse, { ports, signal }: FaultContext
 const tokenFor = ({ run, fault, target, region }: FisUse, what: string): string =>
   [run, fault, target, region, what].join(' ').slice(0, 1024);
 
+/** What a plan knows of its targets: their names in AWS, or only how many they are. */
+type PlannedTargets = ({ readonly arns: readonly string[] } | { readonly count: number }) & { readonly noun: string };
+
+const isAsPlanned = (resolved: readonly string[], planned: PlannedTargets): boolean =>
+  'arns' in planned
+    ? JSON.stringify([...new Set(resolved)].sort()) === JSON.stringify(planned.arns.toSorted())
+    : resolved.length === planned.count;
+
 /** Makes the template, and lets FIS say which targets it resolves to: exactly those that were planned. Its id. */
 export const prepareTemplate = async (
   use: FisUse,
   template: FisTemplate,
-  planned: { readonly arns: readonly string[]; readonly noun: string },
+  planned: PlannedTargets,
   { ports, signal }: FaultContext,
 ): Promise<string> => {
   const fis = ports.fis(use.region);
@@ -100,7 +108,7 @@ export const prepareTemplate = async (
     );
   }
   const resolved = (await fis.resolvedTargets(preview.id, signal)).map(({ arn }) => arn);
-  if (JSON.stringify([...new Set(resolved)].sort()) !== JSON.stringify(planned.arns.toSorted())) {
+  if (!isAsPlanned(resolved, planned)) {
     throw failed(`FIS resolved other ${planned.noun} than were planned: ${resolved.join(', ')}`, 'Plan again.');
   }
   return id;
@@ -154,8 +162,8 @@ export const endExperiments = async (use: FisUse, context: FaultContext): Promis
   for (const { id } of await templatesOf(use, context)) await fis.deleteTemplate(id, signal);
 };
 
-/** Permissions that every fault by FIS needs, beside those of what it breaks. */
-export const fisPermissions = (environment: Environment): readonly Permission[] => {
+/** Permissions that every fault by FIS needs; `reads` are looks at its targets. */
+export const fisPermissions = (environment: Environment, reads: readonly string[]): readonly Permission[] => {
   const aws = (action: string, resource: string): Permission => ({ provider: 'aws', action, resource });
   const fis = `arn:aws:fis:*:${environment.aws.account}`;
   return [
@@ -167,7 +175,7 @@ export const fisPermissions = (environment: Environment): readonly Permission[] 
     ),
     aws('fis:TagResource', `${fis}:experiment-template/*`),
     aws('fis:GetSafetyLever', `${fis}:safety-lever/default`),
-    ...['fis:ListExperiments', 'fis:ListExperimentTemplates'].map((one) => aws(one, '*')),
+    ...['fis:ListExperiments', 'fis:ListExperimentTemplates', ...reads].map((one) => aws(one, '*')),
     aws('iam:PassRole', environment.aws.experimentRole),
   ];
 };

@@ -304,13 +304,6 @@ const discoverAll = async (
   return [...found.values()];
 };
 
-const permissionsFor = (layer: Layer, environment: Environment): readonly Permission[] => [
-  ...fisPermissions(environment),
-  ...['ec2:DescribeSubnets', ...layers[layer].reads].map(
-    (action): Permission => ({ provider: 'aws', action, resource: '*' }),
-  ),
-];
-
 /**
  * A fault that AWS FIS carries out on subnets. Each region involved gets one experiment, tagged with the run, the
  * target and what every subnet had before, so that it can be stopped and checked from the tags alone. FIS ends it by
@@ -343,7 +336,10 @@ export const networkFault = <Params extends z.ZodType>(fault: NetworkFault<Param
     undo: undoSchema,
     expiry:
       'the duration of the FIS experiment, which puts the subnets back by itself; the stop alarm; the safety lever',
-    permissions: (_params, environment) => [...permissionsFor(fault.layer, environment), ...(fault.permissions ?? [])],
+    permissions: (_params, environment) => [
+      ...fisPermissions(environment, ['ec2:DescribeSubnets', ...layers[fault.layer].reads]),
+      ...(fault.permissions ?? []),
+    ],
 
     async plan(given, context) {
       const params = await located(given, context);

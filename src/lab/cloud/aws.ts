@@ -9,6 +9,7 @@ import { AwsError } from './aws-error.ts';
 import { createCloudWatch } from './cloudwatch.ts';
 import { createDataPlane } from './data-plane.ts';
 import { createEc2 } from './ec2.ts';
+import { createEksPods } from './eks-pods.ts';
 import { createFis } from './fis.ts';
 import { subnetResources } from './fis-targets.ts';
 import type { AwsResponse, Service } from './protocol.ts';
@@ -171,6 +172,7 @@ const createServices = (
   const plane = createDataPlane(layout, log);
   const world = createWorld(environment, clock.nowMs(), plane.apply);
   plane.bind(world);
+  const pods = createEksPods(layout);
   const fis = createFis({
     world,
     clock,
@@ -179,6 +181,7 @@ const createServices = (
     resources: async (region, type) => {
       if (type === 'aws:ec2:subnet') return subnetResources(region);
       if (type === 'aws:s3:bucket') return await bucketResources(layout, region.name);
+      if (type === 'aws:eks:pod') return await pods.resources(region.name);
       return type === 'aws:rds:db' ? await databaseResources(layout, region.name) : [];
     },
     rebootDatabase: async (region, arn, isFailover) => {
@@ -187,6 +190,7 @@ const createServices = (
     },
     pauseReplication: (region, { durationMs, ...request }) =>
       pauseReplication(layout, region.name, { ...request, forMs: scaled(layout, durationMs) + pauseMarginMs }),
+    podAddress: (region, arn) => pods.address(region.name, arn),
     onState: (experiment) => truth('fis.state', experiment.id, { status: experiment.state.status }),
   });
   const monitoring = createCloudWatch(world, clock, (region, alarm) => {

@@ -6,7 +6,15 @@ import { hasRoute, isDark, type World } from './world.ts';
 
 type Match =
   | { readonly isolate: readonly Place[] }
-  | { readonly from: readonly Place[]; readonly to: readonly Place[] };
+  | { readonly from: readonly Place[]; readonly to: readonly Place[] }
+  | { readonly fromPod: string };
+
+type Effect = { readonly kind: 'blackhole' } | { readonly kind: 'delay'; readonly delayMs: number };
+
+interface LinkRule {
+  readonly match: Match;
+  readonly effect: Effect;
+}
 
 const owner = 'aws';
 const prefix = 'aws-';
@@ -19,36 +27,44 @@ const reconcileEveryMs = 1000;
  * real ACLs, which sit at the subnet's edge. When every subnet of a region is dark, the region's own services (object
  * store, vector store, Kubernetes API) cannot be reached from outside either: nothing of the region is left to use.
  * A subnet without an active route to another region loses what it sends there; once all subnets of a region lack
- * that route, so do the region's own services.
+ * that route, so do the region's own services. What a delayed pod sends comes later.
  */
-export const matchesOf = (world: World): ReadonlyMap<string, Match> => {
-  const found = new Map<string, Match>();
+export const rulesOf = (world: World): ReadonlyMap<string, LinkRule> => {
+  const found = new Map<string, LinkRule>();
+  const lose = (id: string, match: Match): void => {
+    found.set(`${prefix}${id}`, { match, effect: { kind: 'blackhole' } });
+  };
   for (const region of world.regions.values()) {
     const dark = region.subnets.filter((subnet) => isDark(region, subnet.id));
-    for (const { zone } of dark) found.set(`${prefix}zone-${zone}`, { isolate: [zonePlace(zone)] });
+    for (const { zone } of dark) lose(`zone-${zone}`, { isolate: [zonePlace(zone)] });
     if (dark.length === region.subnets.length) {
-      found.set(`${prefix}region-${region.name}`, { isolate: [regionPlace(region.name)] });
+      lose(`region-${region.name}`, { isolate: [regionPlace(region.name)] });
     }
     for (const other of world.regions.values()) {
       if (other === region) continue;
       const lost = region.subnets.filter((subnet) => !hasRoute(region, subnet.id, other));
       if (lost.length === 0) continue;
       const isWhole = lost.length === region.subnets.length;
-      found.set(`${prefix}route-${region.name}-${other.name}`, {
+      lose(`route-${region.name}-${other.name}`, {
         from: isWhole ? [regionPlace(region.name)] : lost.map(({ zone }) => zonePlace(zone)),
         to: [regionPlace(other.name)],
       });
     }
   }
+  for (const { pod, address, delayMs } of world.podEffects.values()) {
+    found.set(`${prefix}pod-${pod}`, { match: { fromPod: address }, effect: { kind: 'delay', delayMs } });
+  }
   return found;
 };
+
+const textOf = ({ match, effect }: LinkRule): string => JSON.stringify([match, effect]);
 
 /** Of what the links list, the rules that are ours, as text to compare. */
 const oursOf = (listed: unknown): Map<string, string> => {
   const ours = new Map<string, string>();
   if (!Array.isArray(listed)) throw new Error('the links did not list their rules');
   for (const rule of listed) {
-    if (rule?.owner === owner && typeof rule.id === 'string') ours.set(rule.id, JSON.stringify(rule.match));
+    if (rule?.owner === owner && typeof rule.id === 'string') ours.set(rule.id, textOf(rule));
   }
   return ours;
 };
@@ -63,14 +79,14 @@ export const createDataPlane = (
 
   const synchronise = async (): Promise<void> => {
     if (world === undefined) return;
-    const wanted = new Map([...matchesOf(world)].map(([id, match]) => [id, JSON.stringify(match)]));
+    const wanted = rulesOf(world);
     const present = oursOf(await callControl(layout, 'links', 'GET', '/rules'));
     const changes = [
       ...[...wanted]
-        .filter(([id, match]) => present.get(id) !== match)
-        .map(([id, match]) =>
+        .filter(([id, rule]) => present.get(id) !== textOf(rule))
+        .map(([id, { match, effect }]) =>
           callControl(layout, 'links', 'PUT', `/rules/${id}`, {
-            body: { match: JSON.parse(match), effect: { kind: 'blackhole' }, owner },
+            body: { match, effect, owner },
           }),
         ),
       ...[...present.keys()]

@@ -26,6 +26,8 @@ export interface ActionContext {
   rebootDatabase(arn: string, forceFailover: boolean): Promise<void>;
   /** Resolves once the bucket's replication stands still, with what resumes it. */
   pauseReplication(request: ReplicationPause): Promise<() => Promise<void>>;
+  /** `<zone>:<port>` of a pod; `undefined` when it is gone or does not listen. */
+  podAddress(arn: string): Promise<string | undefined>;
 }
 
 export interface ReplicationPause {
@@ -254,9 +256,55 @@ const pauseReplication: Begin = async (parameters, arns, context) => {
   return { end };
 };
 
+/** What the lab's links cannot do is refused rather than left out. */
+const latencyAlone: Readonly<Record<string, string>> = {
+  interface: 'DEFAULT',
+  jitterMilliseconds: '0',
+  flowsPercent: '100',
+  sources: 'ALL',
+};
+const latencyDefaults: Readonly<Record<string, string>> = {
+  interface: 'DEFAULT',
+  jitterMilliseconds: '10',
+  flowsPercent: '100',
+  sources: 'ALL',
+};
+const delayDefault = '200';
+
+/**
+ * `aws:eks:pod-network-latency`: what the pods send comes later, on every connection made to them. Latency is real
+ * time; the duration of the action is documented time.
+ */
+const delayPods: Begin = async (parameters, arns, { world, podAddress }) => {
+  for (const [key, only] of Object.entries(latencyAlone)) {
+    const given = parameters[key] ?? latencyDefaults[key];
+    if (given !== only) throw new Error(`This lab carries out ${key} ${only} alone, not ${given}.`);
+  }
+  const delayMs = Number(parameters['delayMilliseconds'] ?? delayDefault);
+  const delayed: string[] = [];
+  const end = async (): Promise<string | undefined> => {
+    for (const arn of delayed) world.podEffects.delete(arn);
+    await world.apply();
+    return undefined;
+  };
+  for (const arn of arns) {
+    const address = await podAddress(arn);
+    const problem = world.podEffects.has(arn) ? 'has another network fault' : address === undefined ? 'is gone' : '';
+    if (problem !== '' || address === undefined) {
+      await end();
+      throw new Error(`The pod ${arn} ${problem}.`);
+    }
+    world.podEffects.set(arn, { pod: arn.split('/').at(-2) ?? '', address, delayMs });
+    delayed.push(arn);
+  }
+  await applyOrEnd(world, end);
+  return { end };
+};
+
 const beginnings: Readonly<Record<string, Begin>> = {
   'aws:network:disrupt-connectivity': disruptConnectivity,
   'aws:network:route-table-disrupt-cross-region-connectivity': disruptRoutes,
+  'aws:eks:pod-network-latency': delayPods,
   'aws:rds:reboot-db-instances': rebootDatabases,
   'aws:s3:bucket-pause-replication': pauseReplication,
   'aws:fis:wait': async () => nothingToEnd,

@@ -12,6 +12,8 @@ export interface ParameterDescription {
   /** ISO 8601, within these bounds. */
   readonly duration?: { readonly minMs: number; readonly maxMs: number };
   readonly oneOf?: readonly string[];
+  /** A whole number within these bounds. */
+  readonly integer?: { readonly min: number; readonly max: number };
 }
 
 const minuteMs = 60_000;
@@ -19,6 +21,23 @@ const duration: ParameterDescription = {
   description: 'The duration, in ISO 8601 format, from one minute to 12 hours.',
   required: true,
   duration: { minMs: minuteMs, maxMs: 12 * 60 * minuteMs },
+};
+
+/** What all actions on EKS pods take; FIS's own pod and its image are of no consequence here. */
+const podParameters: Readonly<Record<string, ParameterDescription>> = {
+  duration,
+  kubernetesServiceAccount: {
+    description: 'The Kubernetes service account that runs the FIS pod in the target namespace.',
+    required: true,
+  },
+  fisPodContainerImage: { description: 'The image of the FIS pod.', required: false },
+  fisPodLabels: { description: 'Labels of the FIS pod.', required: false },
+  fisPodAnnotations: { description: 'Annotations of the FIS pod.', required: false },
+  maxErrorsPercent: {
+    description: 'Share of targets that may fail.',
+    required: false,
+    integer: { min: 0, max: 100 },
+  },
 };
 
 export const actionCatalogue: Readonly<Record<string, ActionDescription>> = {
@@ -39,6 +58,30 @@ export const actionCatalogue: Readonly<Record<string, ActionDescription>> = {
     description: 'Blocks traffic that originates in the target subnets and is destined for the specified Region.',
     targets: { Subnets: 'aws:ec2:subnet' },
     parameters: { duration, region: { description: 'The code of the Region to isolate.', required: true } },
+  },
+  'aws:eks:pod-network-latency': {
+    description: 'Adds latency and jitter to the network interface of the target pods.',
+    targets: { Pods: 'aws:eks:pod' },
+    parameters: {
+      ...podParameters,
+      interface: { description: 'The network interfaces. This lab has DEFAULT alone.', required: false },
+      delayMilliseconds: {
+        description: 'The delay, in milliseconds; 200 when left out.',
+        required: false,
+        integer: { min: 1, max: 60_000 },
+      },
+      jitterMilliseconds: {
+        description: 'The jitter, in milliseconds; 10 when left out. This lab carries out 0 alone.',
+        required: false,
+        integer: { min: 0, max: 60_000 },
+      },
+      flowsPercent: {
+        description: 'Share of the flows; 100 when left out. This lab carries out 100 alone.',
+        required: false,
+        integer: { min: 1, max: 100 },
+      },
+      sources: { description: 'Sources, or ALL. This lab carries out ALL alone.', required: false },
+    },
   },
   'aws:rds:reboot-db-instances': {
     description: 'Runs the Amazon RDS API action RebootDBInstance on the target DB instances.',

@@ -9,6 +9,8 @@ export interface Resource {
   readonly attributes: Readonly<Record<string, string>>;
   /** Values of target parameters (`availabilityZoneIdentifier`…) that select it. */
   readonly parameters: Readonly<Record<string, readonly string[]>>;
+  /** Target parameters that are read together, such as a selector's type and value: whether they choose it. */
+  chosenBy?(parameters: Readonly<Record<string, string>>): boolean;
 }
 
 const subnetResource = (subnet: Subnet): Resource => ({
@@ -30,7 +32,11 @@ export const subnetResources = (region: RegionWorld): readonly Resource[] => reg
 const isChosen = (target: TemplateTarget, resource: Resource): boolean =>
   Object.entries(target.resourceTags ?? {}).every(([key, value]) => resource.tags[key] === value) &&
   (target.filters ?? []).every(({ path, values }) => values.includes(resource.attributes[path] ?? '')) &&
-  Object.entries(target.parameters ?? {}).every(([key, value]) => resource.parameters[key]?.includes(value) === true);
+  (resource.chosenBy === undefined
+    ? Object.entries(target.parameters ?? {}).every(
+        ([key, value]) => resource.parameters[key]?.includes(value) === true,
+      )
+    : resource.chosenBy(target.parameters ?? {}));
 
 const sample = <T>(items: readonly T[], count: number): readonly T[] => {
   const left = [...items];

@@ -48,6 +48,32 @@ const stopConditionsMax = 5;
 const invalid = (message: string): AwsError => new AwsError(400, 'ValidationException', message);
 const overQuota = (message: string): AwsError => new AwsError(402, 'ServiceQuotaExceededException', message);
 
+const podTargetRequired = ['clusterIdentifier', 'namespace', 'selectorType', 'selectorValue'] as const;
+const podTargetOptional = ['availabilityZoneIdentifier', 'targetContainerName'] as const;
+const podSelectors = ['labelSelector', 'deploymentName', 'podName'];
+
+/** Pods are named by parameters alone. */
+const checkPodTarget = (
+  name: string,
+  { resourceArns, resourceTags, filters, parameters = {} }: TemplateTarget,
+): void => {
+  for (const [what, given] of [
+    ['resourceArns', resourceArns],
+    ['resourceTags', resourceTags],
+    ['filters', filters],
+  ] as const) {
+    if (given !== undefined) throw invalid(`TargetResourceType aws:eks:pod does not support ${what}.`);
+  }
+  const missing = podTargetRequired.find((key) => parameters[key] === undefined);
+  if (missing !== undefined) throw invalid(`Target ${name} is missing the required parameter "${missing}".`);
+  const known: readonly string[] = [...podTargetRequired, ...podTargetOptional];
+  const stray = Object.keys(parameters).find((key) => !known.includes(key));
+  if (stray !== undefined) throw invalid(`Unexpected parameter "${stray}" found in target ${name}.`);
+  if (!podSelectors.includes(parameters['selectorType'] ?? '')) {
+    throw invalid(`Target ${name} has an invalid selectorType: ${parameters['selectorType']}`);
+  }
+};
+
 const checkTarget = (name: string, target: TemplateTarget): void => {
   const { resourceArns, resourceTags, filters, parameters } = target;
   const byArn = resourceArns !== undefined && resourceArns.length > 0;
@@ -63,6 +89,7 @@ const checkTarget = (name: string, target: TemplateTarget): void => {
   if (!byArn && !byTag && parameters === undefined) {
     throw invalid(`Target ${name} must specify resource ARNs, resource tags or parameters.`);
   }
+  if (target.resourceType === 'aws:eks:pod') checkPodTarget(name, target);
   const known = Object.values(actionCatalogue).flatMap((action) => Object.values(action.targets));
   if (!known.includes(target.resourceType)) {
     throw invalid(`The target resource type ${target.resourceType} of target ${name} is not supported.`);
@@ -79,7 +106,7 @@ const checkParameters = (name: string, action: TemplateAction, description: Acti
       throw invalid(`Unexpected parameter "${key}" found in action ${name}.`);
     }
   }
-  for (const [key, { required, duration, oneOf }] of Object.entries(description.parameters)) {
+  for (const [key, { required, duration, oneOf, integer }] of Object.entries(description.parameters)) {
     const value = given[key];
     if (value === undefined) {
       if (required) throw invalid(`Action ${name} is missing the required parameter "${key}".`);
@@ -88,6 +115,10 @@ const checkParameters = (name: string, action: TemplateAction, description: Acti
     if (oneOf !== undefined && !oneOf.includes(value)) {
       throw invalid(`Action ${name} has an invalid value for parameter "${key}": ${value}`);
     }
+    const isInteger =
+      integer === undefined ||
+      (/^\d{1,9}$/.test(value) && Number(value) >= integer.min && Number(value) <= integer.max);
+    if (!isInteger) throw invalid(`Action ${name} has an invalid value for parameter "${key}": ${value}`);
     if (duration === undefined) continue;
     const ms = isoDurationMs(value);
     if (ms === undefined || ms < duration.minMs || ms > duration.maxMs) {

@@ -1,7 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../core/clock.ts';
 import { labEnvironment } from '../testing.ts';
 import { AwsError } from './aws-error.ts';
+import { rulesOf } from './data-plane.ts';
 import { createFis, type Fis } from './fis.ts';
 import type { ReplicationPause } from './fis-actions.ts';
 import { subnetResources } from './fis-targets.ts';
@@ -12,6 +14,18 @@ const region = 'us-west-2';
 const alarm = environment.aws.stopAlarm.replaceAll('{region}', region);
 const arn = (zone: string): string =>
   world.regions.get(region)?.subnets.find((subnet) => subnet.zone === zone)?.arn ?? '';
+
+const podPort = 4321;
+const podArn = (name: string): string =>
+  `arn:aws:eks:${region}:123456789012:pod/us-west-2/platform/${name}/uid-${name}`;
+const podResource = (name: string) => ({
+  arn: podArn(name),
+  tags: {},
+  attributes: {},
+  parameters: {},
+  chosenBy: (parameters: Readonly<Record<string, string>>) => parameters['selectorValue'] === name,
+});
+const pods = ['llm-1', 'llm-2', 'llm-gone'];
 
 let world: World;
 let fis: Fis;
@@ -39,6 +53,7 @@ beforeEach(() => {
     real: (documentedMs) => documentedMs / 1000,
     resources: async (one, type) => {
       if (type === 'aws:s3:bucket') return [bucket];
+      if (type === 'aws:eks:pod') return pods.map(podResource);
       return type === 'aws:ec2:subnet' ? subnetResources(one) : [];
     },
     rebootDatabase: async () => undefined,
@@ -47,6 +62,7 @@ beforeEach(() => {
       paused.push(request);
       return async () => void paused.splice(paused.indexOf(request), 1);
     },
+    podAddress: async (_one, podArn) => (podArn.includes('gone') ? undefined : `us-west-2a:${podPort}`),
     onState: (experiment) => states.push(experiment.state.status),
   });
 });
@@ -477,5 +493,97 @@ describe('a pause of replication', () => {
     await expect(create({ ...pausing(), actions: { pause: noRegion } })).rejects.toThrow(/"region"/);
     const { resourceTags: _, ...byArn } = { ...buckets, resourceArns: [bucket.arn] };
     await expect(create({ ...pausing(), targets: { buckets: byArn } })).rejects.toThrow(/tags alone/);
+  });
+});
+
+describe('aws:eks:pod-network-latency', () => {
+  const slow = (parameters: Json = {}): Json => ({
+    actionId: 'aws:eks:pod-network-latency',
+    parameters: {
+      duration: 'PT12H',
+      kubernetesServiceAccount: 'fis',
+      delayMilliseconds: '800',
+      jitterMilliseconds: '0',
+      ...parameters,
+    },
+    targets: { Pods: 'pods' },
+  });
+  const podTarget = (name: string, change: Json = {}): Json => ({
+    pods: {
+      resourceType: 'aws:eks:pod',
+      selectionMode: 'ALL',
+      parameters: {
+        clusterIdentifier: 'us-west-2',
+        namespace: 'platform',
+        selectorType: 'podName',
+        selectorValue: name,
+      },
+      ...change,
+    },
+  });
+  const delay = (name: string, parameters: Json = {}): Json => ({
+    clientToken: randomUUID(),
+    targets: podTarget(name),
+    actions: { slow: slow(parameters) },
+  });
+
+  it('names pods by parameters alone, and knows its own', async () => {
+    for (const [change, message] of [
+      [{ targets: podTarget('llm-1', { resourceArns: [podArn('llm-1')] }) }, /does not support resourceArns/],
+      [{ targets: podTarget('llm-1', { parameters: { namespace: 'platform' } }) }, /clusterIdentifier/],
+      [{ actions: { slow: slow({ kubernetesServiceAccount: undefined }) } }, /kubernetesServiceAccount/],
+      [{ actions: { slow: slow({ delayMilliseconds: 'long' }) } }, /delayMilliseconds/],
+      [{ actions: { slow: slow({ lossPercent: '7' }) } }, /lossPercent/],
+    ] as const) {
+      await expect(create({ ...delay('llm-1'), ...change })).rejects.toThrow(message);
+    }
+  });
+
+  it('delays exactly that pod until it is stopped, and nothing in a preview', async () => {
+    const id = await create(delay('llm-1'));
+    const preview = await start(id, { clientToken: 'preview', experimentOptions: { actionsMode: 'skip-all' } });
+    await until(preview.id, 'completed');
+    const { resolvedTargets } = await call('GET', `/experiments/${preview.id}/resolvedTargets`);
+    expect(resolvedTargets).toMatchObject([{ targetInformation: { arn: podArn('llm-1') } }]);
+    expect(world.podEffects.size).toBe(0);
+
+    const running = await start(id);
+    await until(running.id, 'running');
+    const effect = { pod: 'llm-1', address: `us-west-2a:${podPort}`, delayMs: 800 };
+    expect([...world.podEffects]).toEqual([[podArn('llm-1'), effect]]);
+    expect([...rulesOf(world).values()]).toEqual([
+      { match: { fromPod: `us-west-2a:${podPort}` }, effect: { kind: 'delay', delayMs: 800 } },
+    ]);
+    await call('DELETE', `/experiments/${running.id}`);
+    await until(running.id, 'stopped');
+    expect(rulesOf(world).size).toBe(0);
+  });
+
+  it('ends by itself after its duration', async () => {
+    const running = await start(await create(delay('llm-1', { duration: 'PT1M' })));
+    await until(running.id, 'running');
+    expect(world.podEffects.size).toBe(1);
+    await until(running.id, 'completed');
+    expect(world.podEffects.size).toBe(0);
+  });
+
+  it('fails, and leaves nothing, on what the lab cannot do, and on a pod that is gone or slow already', async () => {
+    const failed = async (name: string, parameters: Json = {}): Promise<string> => {
+      const { id } = await start(await create(delay(name, parameters)));
+      return (await until(id, 'failed')).state.reason;
+    };
+    expect(await failed('llm-1', { jitterMilliseconds: undefined })).toContain('jitterMilliseconds 0 alone, not 10');
+    expect(await failed('llm-1', { flowsPercent: '50' })).toContain('flowsPercent');
+    expect(await failed('llm-gone')).toContain('is gone');
+    expect(await failed('llm-9')).toContain('empty set');
+    expect(world.podEffects.size).toBe(0);
+    failApply = true;
+    expect(await failed('llm-1')).toContain('the links do not answer');
+    failApply = false;
+    expect(world.podEffects.size).toBe(0);
+    const first = await start(await create(delay('llm-2')));
+    await until(first.id, 'running');
+    expect(await failed('llm-2', { delayMilliseconds: '100' })).toContain('has another network fault');
+    expect(world.podEffects.size).toBe(1);
   });
 });

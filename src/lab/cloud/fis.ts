@@ -26,6 +26,7 @@ export interface FisDependencies {
   resources(region: RegionWorld, resourceType: string): ReturnType<EngineContext['resources']>;
   rebootDatabase(region: RegionWorld, arn: string, forceFailover: boolean): Promise<void>;
   pauseReplication(region: RegionWorld, request: ReplicationPause): Promise<() => Promise<void>>;
+  podAddress(region: RegionWorld, arn: string): Promise<string | undefined>;
   /** Told about every state an experiment enters. */
   onState(experiment: Experiment): void;
 }
@@ -138,6 +139,7 @@ const engineContext = ({ region, state, dependencies }: Call): EngineContext => 
     region,
     rebootDatabase: (arn, forceFailover) => dependencies.rebootDatabase(region, arn, forceFailover),
     pauseReplication: (request) => dependencies.pauseReplication(region, request),
+    podAddress: (arn) => dependencies.podAddress(region, arn),
   },
   onState: dependencies.onState,
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { labEnvironment } from '../testing.ts';
 import { AwsError } from './aws-error.ts';
-import { matchesOf } from './data-plane.ts';
+import { rulesOf } from './data-plane.ts';
 import { createEc2 } from './ec2.ts';
 import { zoneIdOf } from './names.ts';
 import { createWorld, type World } from './world.ts';
@@ -55,32 +55,34 @@ const swapAcl = async (ec2: ReturnType<typeof ec2Of>, associationId: string, vpc
   return textOf(swapped, 'newAssociationId') ?? '';
 };
 
+const blackholed = (match: unknown) => ({ match, effect: { kind: 'blackhole' } });
+
 describe('what the network state means for the links', () => {
   it('is nothing while all is well', () => {
-    expect(matchesOf(setUp().world)).toEqual(new Map());
+    expect(rulesOf(setUp().world)).toEqual(new Map());
   });
 
   it('is an isolated zone for an empty ACL, and nothing again once it allows both directions', async () => {
     const { world, region: one, ec2, applied } = setUp();
     const [association] = one.aclAssociations.values();
     await swapAcl(ec2, association?.id ?? '', one.vpcId);
-    expect(matchesOf(world)).toEqual(new Map([['aws-zone-us-west-2a', { isolate: ['zone/us-west-2a'] }]]));
+    expect(rulesOf(world)).toEqual(new Map([['aws-zone-us-west-2a', blackholed({ isolate: ['zone/us-west-2a'] })]]));
     const acl = [...one.acls.values()].find(({ isDefault }) => !isDefault)?.id ?? '';
     const allow = { NetworkAclId: acl, RuleNumber: '100', Protocol: '-1', RuleAction: 'allow', CidrBlock: '0.0.0.0/0' };
     await ec2('CreateNetworkAclEntry', { ...allow, Egress: 'false' });
-    expect(matchesOf(world).size).toBe(1);
+    expect(rulesOf(world).size).toBe(1);
     await ec2('CreateNetworkAclEntry', { ...allow, Egress: 'true' });
-    expect(matchesOf(world).size).toBe(0);
+    expect(rulesOf(world).size).toBe(0);
     await ec2('CreateNetworkAclEntry', { ...allow, RuleNumber: '50', RuleAction: 'deny', Egress: 'true' });
-    expect(matchesOf(world).size).toBe(1);
+    expect(rulesOf(world).size).toBe(1);
     expect(applied()).toBe(4);
   });
 
   it('is the region’s services too once every zone is dark', async () => {
     const { world, region: one, ec2 } = setUp();
     for (const { id } of [...one.aclAssociations.values()]) await swapAcl(ec2, id, one.vpcId);
-    expect([...matchesOf(world).values()]).toContainEqual({ isolate: ['region/us-west-2'] });
-    expect(matchesOf(world).size).toBe(3);
+    expect([...rulesOf(world).values()]).toContainEqual(blackholed({ isolate: ['region/us-west-2'] }));
+    expect(rulesOf(world).size).toBe(3);
   });
 
   it('is one direction for lost routes: of a zone, or of the whole region', async () => {
@@ -89,9 +91,11 @@ describe('what the network state means for the links', () => {
     const tables = [...one.routeTables.values()].filter(({ tags }) => tags['Name'] !== undefined);
     const lost = { DestinationCidrBlock: other?.cidr ?? '' };
     await ec2('DeleteRoute', { RouteTableId: tables[0]?.id ?? '', ...lost });
-    expect([...matchesOf(world).values()]).toEqual([{ from: ['zone/us-west-2a'], to: ['region/us-east-1'] }]);
+    expect([...rulesOf(world).values()]).toEqual([blackholed({ from: ['zone/us-west-2a'], to: ['region/us-east-1'] })]);
     await ec2('DeleteRoute', { RouteTableId: tables[1]?.id ?? '', ...lost });
-    expect([...matchesOf(world).values()]).toEqual([{ from: ['region/us-west-2'], to: ['region/us-east-1'] }]);
+    expect([...rulesOf(world).values()]).toEqual([
+      blackholed({ from: ['region/us-west-2'], to: ['region/us-east-1'] }),
+    ]);
   });
 });
 

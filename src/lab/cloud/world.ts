@@ -90,10 +90,20 @@ export interface RegionWorld {
   readonly alarms: Map<string, Alarm>;
 }
 
+/** What is done to the network of a pod, as long as it runs. */
+export interface PodEffect {
+  readonly pod: string;
+  /** `<zone>:<port>`: where the links know it. */
+  readonly address: string;
+  readonly delayMs: number;
+}
+
 /** What the AWS services share: change it, then `await apply()`, and the links follow. */
 export interface World {
   readonly account: string;
   readonly regions: ReadonlyMap<string, RegionWorld>;
+  /** By ARN of the pod. */
+  readonly podEffects: Map<string, PodEffect>;
   /** Makes the data plane what the network state says; set by the component that owns the links. */
   apply(): Promise<void>;
 }
@@ -171,6 +181,7 @@ const regionWorld = (environment: Environment, region: string, index: number, no
 export const createWorld = (environment: Environment, nowMs: number, apply: World['apply']): World => ({
   account: environment.aws.account,
   regions: new Map(environment.regions.map(({ name }, index) => [name, regionWorld(environment, name, index, nowMs)])),
+  podEffects: new Map(),
   apply,
 });
 

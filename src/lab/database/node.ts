@@ -133,6 +133,8 @@ const tablesSql = ({ databaseUser }: LabLayout): string =>
        index bigint NOT NULL,
        at timestamptz NOT NULL DEFAULT now(),
        PRIMARY KEY (stream, index))`,
+    // One row that monitoring keeps changing: what a replica shows of it says how far behind it is.
+    `CREATE TABLE replication_heartbeat (id integer PRIMARY KEY, sequence bigint NOT NULL)`,
   ]
     .map((statement) => `${statement};\n\n`)
     .join('');

@@ -18,6 +18,11 @@ const listen = (port: number, onClient: (client: net.Socket) => void, signal: Ab
 
 const isWal = (endpoint: string): boolean => endpoint.startsWith('wal/');
 
+const podPrefix = 'pod/';
+/** `<zone>:<port>` of the pod at the other end of a connection. */
+const podOf = (endpoint: string): string | undefined =>
+  endpoint.startsWith(podPrefix) ? endpoint.slice(podPrefix.length) : undefined;
+
 /** Every connection of the lab, and the rules that break them. */
 const createLinks = (context: ComponentContext) => {
   const { layout } = context;
@@ -26,16 +31,20 @@ const createLinks = (context: ComponentContext) => {
   const connections = new Set<Connection>();
   /** Effects by source, target and kind of connection: asked for with every new connection. */
   const known = new Map<string, Effects>();
+  /** Pods that a rule is about; connections to all others are as their places are. */
+  const podsWithRules = new Set<string>();
 
   const effectsOf = (source: Place, target: Place, endpoint: string): Effects => {
-    const key = isWal(endpoint) ? `${source} ${endpoint}` : `${source} ${target}`;
+    const pod = podOf(endpoint);
+    const isOwn = isWal(endpoint) || (pod !== undefined && podsWithRules.has(pod));
+    const key = isOwn ? `${source} ${endpoint}` : `${source} ${target}`;
     const cached = known.get(key);
     if (cached !== undefined) return cached;
     const delayMs = distances.baseDelayMs(source, target);
     const downDelayMs = Math.max(delayMs, distances.walDelayMs(source, endpoint));
     const effects: Effects = {
       up: effectOf(distances, rules.values(), source, target, delayMs),
-      down: effectOf(distances, rules.values(), target, source, downDelayMs),
+      down: effectOf(distances, rules.values(), target, source, downDelayMs, pod),
     };
     known.set(key, effects);
     return effects;
@@ -66,6 +75,8 @@ const createLinks = (context: ComponentContext) => {
   /** Applies the rules as they are now to every connection; the number of connections this changes something for. */
   const apply = (): number => {
     known.clear();
+    podsWithRules.clear();
+    for (const { match } of rules.values()) if ('fromPod' in match) podsWithRules.add(match.fromPod);
     let affected = 0;
     for (const connection of [...connections]) {
       const { source, target, endpoint } = connection;
@@ -133,7 +144,8 @@ export const component: Component = {
           readConnect(client, (request) => {
             if (!links.zones.has(request.zone)) return false;
             const extra = { head: request.rest, greeting: egressAnswer };
-            links.accept(client, place as Place, zonePlace(request.zone), 'pod', request.port, extra);
+            const endpoint = `${podPrefix}${request.zone}:${request.port}`;
+            links.accept(client, place as Place, zonePlace(request.zone), endpoint, request.port, extra);
             return true;
           }),
         signal,

@@ -6,7 +6,9 @@ export type Match =
   /** Every flow with exactly one end inside these places; what stays inside, or outside, passes. */
   | { readonly isolate: readonly Place[] }
   /** Bytes that flow from a place of `from` to a place of `to`, whoever opened the connection. */
-  | { readonly from: readonly Place[]; readonly to: readonly Place[] };
+  | { readonly from: readonly Place[]; readonly to: readonly Place[] }
+  /** Bytes that one pod sends over connections made to it: `<zone>:<port>`, as an egress knows it. */
+  | { readonly fromPod: string };
 
 export type RuleEffect =
   /** Nothing passes, connections stay open and new ones are accepted; what was held flows when the rule goes. */
@@ -46,11 +48,12 @@ const isInside = (geography: Geography, place: Place, group: readonly Place[]): 
   return region !== undefined && group.includes(region);
 };
 
-/** Whether the rule affects bytes that flow from `from` to `to`. */
-export const matches = (geography: Geography, match: Match, from: Place, to: Place): boolean =>
-  'isolate' in match
-    ? isInside(geography, from, match.isolate) !== isInside(geography, to, match.isolate)
-    : isInside(geography, from, match.from) && isInside(geography, to, match.to);
+/** Whether the rule affects bytes that flow from `from` to `to`, sent by the pod `sender` if by one. */
+const matches = (geography: Geography, match: Match, from: Place, to: Place, sender?: string): boolean => {
+  if ('fromPod' in match) return match.fromPod === sender;
+  if ('from' in match) return isInside(geography, from, match.from) && isInside(geography, to, match.to);
+  return isInside(geography, from, match.isolate) !== isInside(geography, to, match.isolate);
+};
 
 /** What all rules together do to bytes that flow from `from` to `to`, on top of the link's own `baseDelayMs`. */
 export const effectOf = (
@@ -59,10 +62,11 @@ export const effectOf = (
   from: Place,
   to: Place,
   baseDelayMs: number,
+  sender?: string,
 ): Effect => {
   let effect: Effect = { isHeld: false, isCut: false, delayMs: baseDelayMs, bytesPerSecond: Number.POSITIVE_INFINITY };
   for (const rule of rules) {
-    if (!matches(geography, rule.match, from, to)) continue;
+    if (!matches(geography, rule.match, from, to, sender)) continue;
     const { kind } = rule.effect;
     if (kind === 'blackhole') effect = { ...effect, isHeld: true };
     else if (kind === 'cut') effect = { ...effect, isCut: true };
@@ -102,6 +106,13 @@ const parseMatch = (geography: Geography, value: unknown): Match => {
   if ('isolate' in match) {
     onlyKeys(match, 'match', ['isolate']);
     return { isolate: placesOf(geography, match['isolate'], 'match.isolate') };
+  }
+  if ('fromPod' in match) {
+    onlyKeys(match, 'match', ['fromPod']);
+    const [, zone, port] = /^([a-z0-9-]+):(\d{1,5})$/.exec(String(match['fromPod'])) ?? [];
+    if (zone === undefined || port === undefined) return refuse('match.fromPod is no <zone>:<port>');
+    if (!geography.places.has(`zone/${zone}`)) refuse(`match.fromPod: there is no zone ${zone}`);
+    return { fromPod: `${zone}:${port}` };
   }
   onlyKeys(match, 'match', ['from', 'to']);
   return {

@@ -268,7 +268,8 @@ export const component: Component = {
       slowStartMs: scaled(layout, balancer.slowStart),
       answerMs,
     };
-    const discovery = startDiscovery(context, { zone, region: regionOfZone(layout.environment, zone) }, ['gateway']);
+    const where = { place: zonePlace(zone), region: regionOfZone(layout.environment, zone) };
+    const discovery = startDiscovery(context, where, ['gateway']);
     discovery.onChange(() => register(parts, discovery));
     context.signal.addEventListener('abort', () => {
       for (const target of parts.targets.values()) target.stop.abort();

@@ -3,8 +3,7 @@ import type { PoolClient, QueryResult } from 'pg';
 import pg from 'pg';
 import { systemClock } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
-import type { LabLayout } from '../layout.ts';
-import { zonePlace } from '../layout.ts';
+import type { LabLayout, Place } from '../layout.ts';
 import { alarm } from './http.ts';
 import { createLocator } from './service-name.ts';
 
@@ -35,6 +34,17 @@ const isServerFault = (error: unknown): boolean => {
   const code = (error as { readonly code?: unknown }).code;
   if (typeof code !== 'string' || !/^[0-9A-Z]{5}$/.test(code)) return true;
   return code.startsWith('08') || code.startsWith('57') || code.startsWith('53') || code === '25006';
+};
+
+/**
+ * The pool hears of connections that break while they are idle; of one in use nobody hears but its statement, which
+ * fails by it. Unheard, the event would end the process.
+ */
+const heard = (): void => undefined;
+
+const giveBack = (client: PoolClient): void => {
+  client.off('error', heard);
+  client.release();
 };
 
 const openGeneration = (
@@ -83,7 +93,8 @@ const retire = ({ pool, sockets }: Generation, graceMs: number, log: (line: stri
 export const createDatabaseClient = (
   context: { readonly layout: LabLayout; readonly log: (line: string) => void },
   options: {
-    readonly zone: string;
+    /** From where: whose resolver is asked, and whose links lead there. */
+    readonly place: Place;
     /** SRV name of the server. */
     readonly host: string;
     readonly name: string;
@@ -93,7 +104,7 @@ export const createDatabaseClient = (
   },
 ): DatabaseClient => {
   const { layout, log } = context;
-  const locator = createLocator(layout, zonePlace(options.zone), `_postgresql._tcp.${options.host}`);
+  const locator = createLocator(layout, options.place, `_postgresql._tcp.${options.host}`);
   let current: Generation | undefined;
   let closed = false;
 
@@ -123,15 +134,16 @@ export const createDatabaseClient = (
     const work = async (): Promise<QueryResult<Record<string, unknown>>> => {
       used = await generation();
       const connected = await used.pool.connect();
+      connected.on('error', heard);
       if (over) {
         // Too late for this statement, in good time for the next one.
-        connected.release();
+        giveBack(connected);
         throw new Error('connected too late');
       }
       client = connected;
       const result = await connected.query<Record<string, unknown>>({ ...statement, values: [...statement.values] });
       client = undefined;
-      connected.release();
+      giveBack(connected);
       return result;
     };
     const late = Promise.withResolvers<never>();

@@ -5,8 +5,8 @@ import path from 'node:path';
 import { systemClock } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
 import type { ComponentContext } from '../component.ts';
-import type { LabLayout } from '../layout.ts';
-import { forwardPort, zonePlace } from '../layout.ts';
+import type { LabLayout, Place } from '../layout.ts';
+import { forwardPort } from '../layout.ts';
 import { alarm } from './http.ts';
 
 /** A pod that can be called, as the region's Kubernetes API described it last. */
@@ -70,8 +70,8 @@ interface Api {
   get(url: string, timeoutMs: number): Promise<http.IncomingMessage>;
 }
 
-const connectApi = (layout: LabLayout, zone: string, region: string, signal: AbortSignal): Api => {
-  const port = forwardPort(layout, zonePlace(zone), `kubernetes/${region}`);
+const connectApi = (layout: LabLayout, place: Place, region: string, signal: AbortSignal): Api => {
+  const port = forwardPort(layout, place, `kubernetes/${region}`);
   const agent = new https.Agent({ keepAlive: false, ca: readFileSync(path.join(layout.stateDir, 'ca.pem')) });
   const headers = { authorization: `Bearer ${layout.token}`, accept: 'application/json' };
   return {
@@ -128,16 +128,16 @@ const readLines = (response: http.IncomingMessage, limitMs: number, onLine: (lin
     });
   });
 
-/** The pods one region's API shows, kept by watching it from a zone through that zone's link. */
+/** The pods one region's API shows, kept by watching it from a place through that place's link. */
 export const startDiscovery = (
   context: ComponentContext,
-  where: { readonly zone: string; readonly region: string },
+  where: { readonly place: Place; readonly region: string },
   apps: readonly string[],
 ): Discovery => {
   const { layout, signal, log } = context;
   const region = layout.environment.regions.find((candidate) => candidate.name === where.region);
   if (region === undefined) throw new Error(`no region ${where.region}`);
-  const api = connectApi(layout, where.zone, where.region, signal);
+  const api = connectApi(layout, where.place, where.region, signal);
   const selector = encodeURIComponent(`app in (${apps.join(',')})`);
   const podsUrl = `/api/v1/namespaces/${region.kubernetes.namespace}/pods?labelSelector=${selector}`;
   const zoneOfNode = new Map<string, string>();

@@ -5,6 +5,8 @@ import { messageOf } from '../../core/errors.ts';
 import type { Component, ComponentContext } from '../component.ts';
 import type { LabLayout } from '../layout.ts';
 import { scaled, scaledTimeout, zonePlace } from '../layout.ts';
+import { expositionType, renderMetrics } from '../monitoring/exposition.ts';
+import { createRequestMetrics, type RequestMetrics, type RequestOutcome } from '../monitoring/request-metrics.ts';
 import type { DatabaseClient } from './database-client.ts';
 import { createDatabaseClient } from './database-client.ts';
 import type { Discovery, PodTarget } from './discovery.ts';
@@ -67,6 +69,9 @@ interface Parts {
   readonly ejection: Ejection;
   readonly agent: ReturnType<typeof egressAgent>;
   readonly answerMs: number;
+  readonly requests: RequestMetrics;
+  /** Answers that were cut because what they relayed broke off, not because their client left. */
+  readonly broken: WeakSet<ServerResponse>;
 }
 
 /** Longest that the writer, wherever it is now, may take to acknowledge: the documented time-out and the distance. */
@@ -155,31 +160,50 @@ const relayAnswer = async (
   pod: PodTarget,
   headers: Record<string, string>,
   response: ServerResponse,
+  startedMs: number,
 ): Promise<void> => {
+  const { requests } = parts;
   const status = answer.statusCode ?? 502;
+  const sawFirstToken = (): void => {
+    if (status === 200) requests.firstToken(systemClock.monotonicMs() - startedMs);
+  };
   const contentType = answer.headers['content-type'] ?? 'application/json';
   if (!contentType.startsWith('text/event-stream')) {
     const body = await readAll(answer, parts.answerMs);
+    sawFirstToken();
     response.writeHead(status, { ...headers, 'content-type': contentType, 'content-length': body.length });
     response.end(body);
     return;
   }
   const limits = { firstMs: parts.answerMs, idleMs: parts.answerMs };
   const { end, bytes } = await relay(answer, response, limits, () => {
+    sawFirstToken();
     response.writeHead(status, { ...headers, 'content-type': contentType, 'cache-control': 'no-cache' });
   });
   if (end === 'complete' && bytes > 0) response.end();
-  else if (end === 'client-gone' || bytes > 0) response.destroy();
-  else {
+  else if (end === 'client-gone' || bytes > 0) {
+    if (end !== 'client-gone') parts.broken.add(response);
+    response.destroy();
+  } else {
     parts.ejection.failed(pod.key);
     throw new CallError('connection', 'the orchestrator broke off before the first token');
   }
+};
+
+/** How an exchange ended, once its connection is done with it. */
+const outcomeOf = ({ broken }: Parts, response: ServerResponse): RequestOutcome => {
+  if (broken.has(response)) return 'failed';
+  if (!response.writableFinished) return 'abandoned';
+  if (response.statusCode >= 500) return 'failed';
+  return response.statusCode >= 400 ? 'refused' : 'served';
 };
 
 const createChat = (parts: Parts): ((request: IncomingMessage, response: ServerResponse) => Promise<void>) => {
   const { model } = parts.context.layout.environment.service;
   let turn = 0;
   return async (request, response) => {
+    const startedMs = systemClock.monotonicMs();
+    response.once('close', () => parts.requests.ended(outcomeOf(parts, response), response.statusCode));
     const body = await readBody(request, bodyBytesMax);
     const asked = parseChat(body);
     if (asked.model !== undefined && asked.model !== model) {
@@ -208,6 +232,7 @@ const createChat = (parts: Parts): ((request: IncomingMessage, response: ServerR
       pod,
       headersOf(answer, { 'x-database-epoch': epoch, 'x-request-id': id }),
       response,
+      startedMs,
     );
   };
 };
@@ -230,6 +255,10 @@ const createHandler = (parts: Parts): Handler => {
     if (path === '/readyz') {
       const ready = discovery.isSynced() && !signal.aborted;
       return sendJson(response, ready ? 200 : 503, { status: ready ? 'ready' : 'not ready' });
+    }
+    if (path === '/metrics') {
+      response.writeHead(200, { 'content-type': expositionType }).end(renderMetrics(parts.requests.metrics()));
+      return;
     }
     if (path === '/v1/models') return sendJson(response, 200, { object: 'list', data: [entry] });
     if (path === `/v1/models/${entry['id']}`) return sendJson(response, 200, entry);
@@ -259,14 +288,14 @@ const assemble = (context: ComponentContext): Parts => {
     zone,
     region,
     database: createDatabaseClient(context, {
-      zone,
+      place: zonePlace(zone),
       host: service.databaseHost,
       name: `gateway-${zone}`,
       connectionsMax: databaseConnectionsMax,
       connectMs: limitMs,
       limitMs,
     }),
-    discovery: startDiscovery(context, { zone, region }, ['orchestrator', 'llm']),
+    discovery: startDiscovery(context, { place: zonePlace(zone), region }, ['orchestrator', 'llm']),
     ejection: createEjection(
       systemClock.monotonicMs,
       scaled(layout, ejectionFirstMs),
@@ -274,6 +303,8 @@ const assemble = (context: ComponentContext): Parts => {
     ),
     agent: egressAgent(layout, zonePlace(zone), answerMs),
     answerMs,
+    requests: createRequestMetrics(),
+    broken: new WeakSet(),
   };
 };
 

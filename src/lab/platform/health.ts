@@ -44,7 +44,7 @@ const checkDatabase = (context: ComponentContext, zone: string, region: string, 
   const { environment } = context.layout;
   const instance = environment.regions.find((candidate) => candidate.name === region)?.database.instance;
   const client = createDatabaseClient(context, {
-    zone,
+    place: zonePlace(zone),
     host: `${instance}.${environment.service.databaseDomain}`,
     name: `health-${zone}`,
     connectionsMax: 1,

@@ -271,7 +271,7 @@ const assemble = (context: ComponentContext): Parts => {
   const firstTokenMs = scaledTimeout(layout, orchestrator.firstTokenTimeout) + llm.firstToken;
   return {
     context,
-    discovery: startDiscovery(context, { zone, region }, ['llm', 'rag']),
+    discovery: startDiscovery(context, { place: zonePlace(zone), region }, ['llm', 'rag']),
     ejection: createEjection(
       systemClock.monotonicMs,
       scaled(layout, ejectionFirstMs),

@@ -161,7 +161,10 @@ export const objects = definePause({
   permissions(given, environment) {
     const { bucket } = namesOf(given, { environment });
     const onBucket = (action: string) => ({ provider: 'aws' as const, action, resource: arnOf(bucket) });
-    return [...fisPermissions(environment), ...['s3:GetBucketTagging', 's3:GetReplicationConfiguration'].map(onBucket)];
+    return [
+      ...fisPermissions(environment, []),
+      ...['s3:GetBucketTagging', 's3:GetReplicationConfiguration'].map(onBucket),
+    ];
   },
 
   async plan(given, context) {
