@@ -69,6 +69,10 @@ export const startInstrument = async (
       objectsHost,
       model,
       databaseInstances: databaseInstancesOf(environment),
+      billing: environment.billing && {
+        host: environment.billing.host,
+        databaseName: environment.billing.databaseName,
+      },
     },
     database: addresses.database,
     awsCredentialsFile: addresses.awsCredentialsFile,

@@ -34,11 +34,12 @@ const refusals = new Set(['25006', '40001', '40P01', '53300', '57P03', '42501', 
 
 const notReplicated = /canceling wait for synchronous replication/;
 
+/** One database of the platform. */
 interface Server {
   /** DNS name that writes go to; an SRV record `_postgresql._tcp.<host>` says where. */
   host(service: ProbedService): string;
-  /** DNS name of a region's own copy. */
-  copyHost(service: ProbedService, copy: string): string | undefined;
+  /** DNS names of the copies that can be read themselves, by what files call them. */
+  copies(service: ProbedService): Readonly<Record<string, string>>;
   database(service: ProbedService): string;
 }
 
@@ -125,9 +126,10 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
 
   const hostToRead = (copy: string | null): string => {
     if (copy === null) return host;
-    const found = server.copyHost(service, copy);
+    const copies = server.copies(service);
+    const found = copies[copy];
     if (found !== undefined) return found;
-    throw noCopy(context, copy);
+    throw noCopy(context, copy, Object.keys(copies));
   };
 
   /** Reads and clean-ups have connections of their own: nothing a write waits for. */
@@ -197,11 +199,13 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
   };
 };
 
-const noCopy = (context: ProbeContext, copy: string): BlackstartError =>
+const noCopy = (context: ProbeContext, copy: string, known: readonly string[]): BlackstartError =>
   new BlackstartError(
     'BAD_FILE',
     `stream ${context.stream.stream} looks at the copy in "${copy}", which has none`,
-    `Use one of: ${Object.keys(serviceOf(context).databaseInstances ?? {}).join(', ')}.`,
+    known.length === 0
+      ? 'This database has no copy that can be read: leave "copies" out.'
+      : `Use one of: ${known.join(', ')}.`,
   );
 
 type Login = Pick<PostgresAddress, 'user' | 'password' | 'database'>;
@@ -242,7 +246,7 @@ const ensureTable = async (connection: PostgresConnection, { postgresCode }: Dri
 
 const conversations: Server = {
   host: ({ databaseHost }) => databaseHost,
-  copyHost: ({ databaseInstances = {} }, copy) => databaseInstances[copy],
+  copies: ({ databaseInstances = {} }) => databaseInstances,
   database: ({ databaseName }) => databaseName,
 };
 
@@ -257,7 +261,7 @@ export const postgresLedger = {
   defaults: { everyMs: 50, timeoutMs: 2000 },
   open({ instance }, context) {
     const service = serviceOf(context);
-    const host = instance === undefined ? conversations.host(service) : conversations.copyHost(service, instance);
+    const host = instance === undefined ? conversations.host(service) : conversations.copies(service)[instance];
     if (host === undefined) throw noInstance(context, instance ?? '');
     return openSession(conversations, host, context);
   },
@@ -269,3 +273,28 @@ const noInstance = (context: ProbeContext, instance: string): BlackstartError =>
     `stream ${context.stream.stream} writes to the database instance of "${instance}", which is no region`,
     `Use one of: ${Object.keys(serviceOf(context).databaseInstances ?? {}).join(', ')}.`,
   );
+
+const billingOf = (service: ProbedService): NonNullable<ProbedService['billing']> => {
+  if (service.billing !== undefined) return service.billing;
+  throw new BlackstartError(
+    'BAD_FILE',
+    'a billing-ledger writes to the billing database, and the environment has none',
+    'Give the environment file a "billing" section, or leave the ledger out.',
+  );
+};
+
+/** Its standby answers nobody until it takes over: what is there is read where the name leads. */
+const billing: Server = {
+  host: (service) => billingOf(service).host,
+  copies: () => ({}),
+  database: (service) => billingOf(service).databaseName,
+};
+
+/** Billing: critical data, whose every commit is in two regions before it is acknowledged. */
+export const billingLedger = {
+  name: 'billing-ledger',
+  summary: 'Numbered INSERTs at the billing database, with the identity of the server that acknowledged each.',
+  params: z.strictObject({}),
+  defaults: { everyMs: 50, timeoutMs: 2000 },
+  open: (_params, context) => openSession(billing, billing.host(serviceOf(context)), context),
+} satisfies LedgerStore<z.ZodObject>;
