@@ -120,6 +120,7 @@ const largeRecord = (count: number): RunRecord => {
     ),
     blind: [],
     instrument: [],
+    ledgers: new Map(),
     observations: [],
     faults: [
       {

@@ -216,7 +216,7 @@ describe('the process', () => {
     });
     const code = await new Promise((resolve) => child.on('close', resolve));
     expect(notes).toContain('SIGINT: stopping');
-    expect(JSON.parse(out)).toMatchObject({ schemaVersion: 2, outages: [] });
+    expect(JSON.parse(out)).toMatchObject({ schemaVersion: 3, outages: [] });
     expect(code).toBe(exitCodes.aborted);
   });
 });

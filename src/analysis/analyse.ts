@@ -1,9 +1,11 @@
 import { type Report, reportSchemaVersion } from '../report/model.ts';
 import { type BaselineCounts, type BaselineRow, createBaselineCounter, judgeBaseline } from './baseline.ts';
 import { contradictionsOf } from './contradictions.ts';
+import { dataLossOf } from './data-loss.ts';
 import { decompose } from './decomposition.ts';
 import { bad, type Evidence, evidenceOf, good, unknown } from './evidence.ts';
 import { breakingFaults, type FaultWindow, faultWindowOf, regionByZone } from './fault-window.ts';
+import { createStores } from './ledger/store.ts';
 import { measures } from './measures/index.ts';
 import type { Context, Measured } from './measures/measure.ts';
 import { strayReachMs } from './measures/select.ts';
@@ -160,6 +162,7 @@ export const analyse = (record: RunRecord): Report => {
     baseline,
     endMs: lastSendMs(evidences),
     regionByZone: regionByZone(record, streams),
+    stores: createStores(record),
   };
   const checks = selfChecks(streams, record.instrument);
   const isCheck = record.run.kind === 'check';
@@ -172,6 +175,7 @@ export const analyse = (record: RunRecord): Report => {
     judged,
     checks,
     decomposition: fault === undefined ? [] : decompose(context, fault),
+    dataLoss: dataLossOf(context, fault),
     contradictions: contradictionsOf(record),
     ...(isCheck ? checkVerdict(baseline, streams) : runVerdict(judged, isVoid)),
   });

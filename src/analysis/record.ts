@@ -1,4 +1,5 @@
 import type { Observation } from '../core/observation.ts';
+import type { LedgerLine } from '../probes/ledger/line.ts';
 import type { Blind, InstrumentRecord, Sample, Stream } from '../probes/sample.ts';
 import type { CarriedBaseline } from './baseline.ts';
 import type { Window } from './window.ts';
@@ -28,6 +29,8 @@ export interface RunRecord {
   readonly samples: ReadonlyMap<string, readonly Sample[]>;
   readonly blind: readonly Blind[];
   readonly instrument: readonly InstrumentRecord[];
+  /** Per stream that is a ledger: its attempts and reads, as they happened. */
+  readonly ledgers: ReadonlyMap<string, readonly LedgerLine[]>;
   readonly observations: readonly Observation[];
   readonly faults: readonly InjectedFault[];
   readonly phases: readonly { readonly name: string; readonly startMs: number; readonly endMs: number | null }[];

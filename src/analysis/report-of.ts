@@ -1,4 +1,5 @@
 import type { Report } from '../report/model.ts';
+import type { dataLossOf, StoreLoss } from './data-loss.ts';
 import type { Decomposition } from './decomposition.ts';
 import { good, unknown } from './evidence.ts';
 import type { FaultWindow } from './fault-window.ts';
@@ -17,6 +18,7 @@ export interface Findings {
   readonly judged: readonly Judged[];
   readonly checks: readonly SelfCheck[];
   readonly decomposition: readonly Decomposition[];
+  readonly dataLoss: ReturnType<typeof dataLossOf>;
   readonly contradictions: readonly string[];
   readonly verdict: RunVerdict;
   readonly reason: string;
@@ -274,6 +276,56 @@ const baselineOf = ({ baseline }: Context): Report['baseline'] => {
   };
 };
 
+const handoverReport = (one: StoreLoss['handovers'][number], origin: Origin) => ({
+  epoch: one.epoch.name,
+  acknowledged: one.epoch.writes.length,
+  lost: one.lost.length,
+  isPrefix: one.isPrefix,
+  recoveryPoint: one.recoveryPoint === null ? null : origin.span(one.recoveryPoint),
+  end: origin.span(one.end),
+  endKnownBy: one.end.by,
+  rpo: bracket(one.rpo),
+  spanOfLostMs: rounded(one.spanOfLostMs),
+});
+
+const storeReport = (one: StoreLoss, origin: Origin): Report['dataLoss']['stores'][number] => {
+  const { store, power } = one;
+  const { sets } = store;
+  const withOut = (out: string): number => store.writes.filter((write) => write.out === out).length;
+  return {
+    ledger: store.kind,
+    missing: [...store.missing],
+    writes: { acknowledged: withOut('ok'), failed: withOut('fail'), unknown: withOut('info') },
+    lost: sets.lost.size,
+    lostWeak: sets.lostWeak.size,
+    recovered: sets.recovered.size,
+    indeterminate: sets.indeterminate.size,
+    resurrected: sets.resurrected.size,
+    phantom: sets.phantom.size,
+    duplicate: sets.duplicate.size,
+    stale: sets.stale.size,
+    neverRead: sets.neverRead.size,
+    vanished: sets.vanished.size,
+    holes: store.holes.size,
+    power: power === null ? null : { smallestLossMs: finite(power.smallestLossMs), atRisk: power.atRisk },
+    handovers: one.handovers.map((handover) => handoverReport(handover, origin)),
+    copies: one.copies.map(({ copy, writes, longest }) => ({ copy, writes, longest: bracket(longest) })),
+    splitBrain: {
+      dualAcknowledged: one.dualAcknowledged,
+      divergent: one.divergent,
+      overlap: bracketOrNull(one.overlap),
+    },
+  };
+};
+
+const dataLossReport = ({ stores, cut }: Findings['dataLoss'], origin: Origin): Report['dataLoss'] => ({
+  stores: stores.map((store) => storeReport(store, origin)),
+  consistentCut:
+    cut === null
+      ? null
+      : { ledgers: [...cut.stores], rpo: bracket(cut.rpo), dangling: cut.dangling.map((one) => ({ ...one })) },
+});
+
 /** Passing runs needed to claim a percentile with 95 % confidence: the least n with share^n ≤ 5 %. */
 export const runsForPercentile = (share: number): number => Math.ceil(Math.log(0.05) / Math.log(share));
 
@@ -325,6 +377,7 @@ export const reportOf = (findings: Findings): Report => {
     decomposition: findings.decomposition.map((one) => decompositionOf(one, origin)),
     baseline: baselineOf(context),
     streams: streams.map(streamOf),
+    dataLoss: dataLossReport(findings.dataLoss, origin),
     instrument: {
       trusted: checks.every(({ tripped }) => !tripped),
       checks: checks.map((one) => ({ ...one, value: rounded(one.value), limit: finite(one.limit) })),

@@ -5,6 +5,7 @@ import { resolveRegion } from '../core/places.ts';
 import type { Instrument } from '../experiments/harness.ts';
 import type { Scenario } from '../experiments/scenario.ts';
 import { probes } from '../probes/index.ts';
+import { finishLedgers } from '../probes/ledger/final.ts';
 import type { Blind } from '../probes/sample.ts';
 import { type ProbedStream, startSenders } from '../probes/senders.ts';
 
@@ -38,6 +39,10 @@ const databaseInstancesOf = (environment: Environment): Readonly<Record<string, 
   return Object.fromEntries(references.map((reference) => [reference, hostOf(reference)]));
 };
 
+/** A store that cannot be read for so long is not read at all; who pressed Ctrl-C waits no longer than this. */
+const readAtMostMs = 60_000;
+const removeAtMostMs = 2000;
+
 export interface InstrumentParts {
   readonly environment: Environment;
   readonly addresses: Addresses;
@@ -57,9 +62,8 @@ export const startInstrument = async (
 ): Promise<Instrument & { onBlind(listener: (blind: Blind) => void): void }> => {
   const { environment, addresses, clock, runId, seed, streams, signal } = parts;
   const { host, databaseHost, databaseName, objectsHost, model } = environment.service;
-  const senders = await startSenders({
+  const common = {
     runId,
-    seed,
     streams,
     resolvers: addresses.resolvers,
     service: {
@@ -68,6 +72,7 @@ export const startInstrument = async (
       databaseName,
       objectsHost,
       model,
+      regions: environment.regions.map(({ name, role }) => ({ name, role })),
       databaseInstances: databaseInstancesOf(environment),
       billing: environment.billing && {
         host: environment.billing.host,
@@ -78,8 +83,8 @@ export const startInstrument = async (
     awsCredentialsFile: addresses.awsCredentialsFile,
     folder,
     clock,
-    signal,
-  });
+  };
+  const senders = await startSenders({ ...common, seed, signal });
   const told = new Set<string>();
   senders.onTrouble((stream, message) => {
     const text = `${stream}: ${message}`;
@@ -93,5 +98,7 @@ export const startInstrument = async (
     onSample: senders.onSample,
     onBlind: senders.onBlind,
     stop: senders.stop,
+    finishLedgers: (mode) =>
+      finishLedgers({ ...common, mode, atMostMs: mode === 'read' ? readAtMostMs : removeAtMostMs, note: parts.note }),
   };
 };

@@ -45,7 +45,12 @@ const setUp = (changes: Partial<RunRequest> = {}) => {
     signal: abort.signal,
     live: () => undefined,
     streams: [],
-    startInstrument: async () => ({ streams: [], onSample: () => undefined, stop: async () => undefined }),
+    startInstrument: async () => ({
+      streams: [],
+      onSample: () => undefined,
+      stop: async () => undefined,
+      finishLedgers: async () => undefined,
+    }),
     steadyState: () => ({
       add: () => undefined,
       baseline: () => ({ missing: [], failed: [] }),

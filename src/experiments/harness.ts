@@ -22,6 +22,8 @@ export interface Instrument {
   onSample(listener: (sample: Sample) => void): void;
   /** Ends the senders and waits until everything they saw is on the disk. */
   stop(): Promise<void>;
+  /** Once they have stopped: reads from the surviving authority what is there of their writes, and takes it away. */
+  finishLedgers(mode: 'read' | 'remove'): Promise<void>;
 }
 
 export interface RunRequest {
@@ -343,7 +345,10 @@ const runInside = async (
   let error: unknown;
   try {
     const instrument = await request.startInstrument(folder);
-    cleanUps.unshift(() => instrument.stop());
+    cleanUps.unshift(
+      () => instrument.stop(),
+      () => finishLedgers(request, journal, instrument, error),
+    );
     const steady = request.steadyState();
     let warmSinceMs = Number.POSITIVE_INFINITY;
     instrument.onSample((sample) => {
@@ -375,6 +380,20 @@ const runInside = async (
   limit.dispose();
   await recordEnd(journal, error);
   return error;
+};
+
+/** What there is to read back is read even when the run failed: data that was lost is lost in a void run too. */
+const finishLedgers = async (
+  { live }: RunRequest,
+  journal: Journal,
+  instrument: Instrument,
+  error: unknown,
+): Promise<void> => {
+  const mode = isBlackstartError(error) && error.code === 'ABORTED' ? 'remove' : 'read';
+  live({ type: 'phase', phase: 'read', title: 'reading back what was written' });
+  await journal.append({ type: 'phase.started', phase: 'read' });
+  await instrument.finishLedgers(mode);
+  await journal.append({ type: 'phase.finished', phase: 'read' });
 };
 
 const warmUp = async (running: Running, { streams }: RunRequest, instrument: Instrument): Promise<void> => {

@@ -13,6 +13,7 @@ export interface Recorded {
   readonly samples: ReadonlyMap<string, readonly Sample[]>;
   readonly blind: readonly Blind[];
   readonly instrument: readonly InstrumentRecord[];
+  readonly ledgers: RunRecord['ledgers'];
 }
 
 const faultsOf = (events: readonly JournalEvent[]): readonly InjectedFault[] => {

@@ -11,6 +11,7 @@ export interface ProbedService {
   readonly databaseName: string;
   readonly objectsHost?: string | undefined;
   readonly model: string;
+  readonly regions?: readonly { readonly name: string; readonly role: string }[] | undefined;
   /** DNS name of each region's own database instance, by the region's name and as `primary` and `failover`. */
   readonly databaseInstances?: Readonly<Record<string, string>> | undefined;
   /** The database of critical data; absent where the platform has none. */

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { z } from 'zod';
 import { BlackstartError } from '../core/errors.ts';
+import { type LedgerLine, ledgerLineSchema, streamOfLedgerFile } from './ledger/line.ts';
 import {
   type Blind,
   blindSchema,
@@ -18,6 +19,8 @@ export interface SenderRecord {
   readonly samples: ReadonlyMap<string, readonly Sample[]>;
   readonly blind: readonly Blind[];
   readonly instrument: readonly InstrumentRecord[];
+  /** Per stream that is a ledger: its attempts and reads, as they happened. */
+  readonly ledgers: ReadonlyMap<string, readonly LedgerLine[]>;
 }
 
 /**
@@ -37,7 +40,17 @@ export const readRecord = async (folder: string): Promise<SenderRecord> => {
   await eachLine(path.join(folder, 'blind'), blindSchema, (one) => void blind.push(one));
   const instrument: InstrumentRecord[] = [];
   await eachLine(path.join(folder, 'instrument'), instrumentSchema, (one) => void instrument.push(one));
-  return { samples, blind, instrument };
+  return { samples, blind, instrument, ledgers: await readLedgers(path.join(folder, 'ledgers')) };
+};
+
+const readLedgers = async (folder: string): Promise<SenderRecord['ledgers']> => {
+  const ledgers = new Map<string, LedgerLine[]>();
+  for (const name of await namesIn(folder)) {
+    const lines: LedgerLine[] = [];
+    await eachLineOf(path.join(folder, name), ledgerLineSchema, (line) => void lines.push(line));
+    ledgers.set(streamOfLedgerFile(name), lines);
+  }
+  return ledgers;
 };
 
 /** Millions of samples repeat a few dozen texts: each is kept once. */
@@ -62,17 +75,18 @@ const createSame = (): ((sample: Sample) => Sample) => {
 };
 
 const eachLine = async <T>(folder: string, schema: z.ZodType<T>, take: (value: T) => void): Promise<void> => {
-  for (const name of await namesIn(folder)) {
-    const file = path.join(folder, name);
-    let rest = '';
-    let number = 0;
-    for await (const piece of createReadStream(file, { encoding: 'utf8', highWaterMark: 1 << 18 })) {
-      const lines: string[] = (rest + String(piece)).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) {
-        number += 1;
-        take(parseLine(line, schema, file, number));
-      }
+  for (const name of await namesIn(folder)) await eachLineOf(path.join(folder, name), schema, take);
+};
+
+const eachLineOf = async <T>(file: string, schema: z.ZodType<T>, take: (value: T) => void): Promise<void> => {
+  let rest = '';
+  let number = 0;
+  for await (const piece of createReadStream(file, { encoding: 'utf8', highWaterMark: 1 << 18 })) {
+    const lines: string[] = (rest + String(piece)).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) {
+      number += 1;
+      take(parseLine(line, schema, file, number));
     }
   }
 };

@@ -23,6 +23,7 @@ export const senderConfigSchema = z.strictObject({
       databaseName: z.string(),
       objectsHost: z.string().optional(),
       model: z.string(),
+      regions: z.array(z.strictObject({ name: z.string(), role: z.string() })).optional(),
       databaseInstances: z.record(z.string(), z.string()).optional(),
       billing: z.strictObject({ host: z.string(), databaseName: z.string() }).optional(),
     })

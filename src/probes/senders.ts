@@ -115,9 +115,18 @@ const configOf = (options: SendersOptions, sender: string, nullTargetPort: numbe
   };
 };
 
-const namesOf = (service: ProbedService): ProbedService => {
-  const { host, databaseHost, databaseName, objectsHost, model, databaseInstances, billing } = service;
-  return { host, databaseHost, databaseName, objectsHost, model, databaseInstances, billing };
+const namesOf = (service: ProbedService): SenderConfig['service'] => {
+  const { host, databaseHost, databaseName, objectsHost, model, regions, databaseInstances, billing } = service;
+  return {
+    host,
+    databaseHost,
+    databaseName,
+    objectsHost,
+    model,
+    regions: regions?.map(({ name, role }) => ({ name, role })),
+    databaseInstances,
+    billing,
+  };
 };
 
 /** Everything the senders tell, for whoever listens. */

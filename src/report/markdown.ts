@@ -259,6 +259,83 @@ const streamRows = (report: Report): readonly string[] =>
     ]),
   );
 
+type StoreLoss = Report['dataLoss']['stores'][number];
+
+const documentedBracket = (bracket: StoreLoss['handovers'][number]['rpo'], timeScale: number) => ({
+  estimateMs: bracket.estimateMs * timeScale,
+  minMs: bracket.minMs * timeScale,
+  maxMs: bracket.maxMs === null ? null : bracket.maxMs * timeScale,
+});
+
+const storeLines = (one: StoreLoss, timeScale: number): readonly string[] => {
+  const { writes, power, handovers, copies, splitBrain } = one;
+  const smallest = power?.smallestLossMs == null ? 'unknown' : formatDuration(power.smallestLossMs);
+  const odd = (['lostWeak', 'resurrected', 'phantom', 'duplicate', 'neverRead', 'vanished', 'holes'] as const).filter(
+    (key) => one[key] > 0,
+  );
+  return [
+    `### ${one.ledger}`,
+    '',
+    `${writes.acknowledged} writes acknowledged, ${writes.failed} refused, ${writes.unknown} unknown; of the ` +
+      `acknowledged **${one.lost} lost**, of the unknown ${one.recovered} there and ${one.indeterminate} not.`,
+    ...odd.map((key) => `- ${key}: ${one[key]}`),
+    ...one.missing.map((text) => `- not known: ${text}`),
+    ...(power === null
+      ? []
+      : [`- the smallest loss it would have seen: ${smallest} (${power.atRisk} writes at risk in the last second)`]),
+    ...(splitBrain.overlap === null
+      ? []
+      : [
+          `- **split brain**: two primaries acknowledged for ${bracketText(splitBrain.overlap)}; the old one ` +
+            `${splitBrain.dualAcknowledged} writes, of which ${splitBrain.divergent} are lost`,
+        ]),
+    '',
+    ...(handovers.length === 0
+      ? []
+      : table(
+          ['authority', 'acknowledged', 'lost', 'a mere tail', 'RPO', 'in documented time', 'its end is known by'],
+          handovers.map((handover) => [
+            handover.epoch,
+            String(handover.acknowledged),
+            String(handover.lost),
+            handover.isPrefix ? 'yes' : '**no**',
+            bracketText(handover.rpo),
+            bracketText(documentedBracket(handover.rpo, timeScale)),
+            handover.endKnownBy,
+          ]),
+        )),
+    '',
+    ...(copies.length === 0
+      ? []
+      : table(
+          ['copy', 'writes seen there', 'longest lag', 'in documented time'],
+          copies.map(({ copy, writes: seen, longest }) => [
+            copy,
+            String(seen),
+            bracketText(longest),
+            bracketText(documentedBracket(longest, timeScale)),
+          ]),
+        )),
+    '',
+  ];
+};
+
+const dataLossLines = ({ dataLoss, run }: Report): readonly string[] => {
+  const { stores, consistentCut } = dataLoss;
+  if (stores.length === 0) return [];
+  const cut =
+    consistentCut === null
+      ? []
+      : [
+          `All stores together (${consistentCut.ledgers.join(', ')}): joint RPO ` +
+            `${bracketText(documentedBracket(consistentCut.rpo, run.timeScale))} of documented time.`,
+          ...consistentCut.dangling.map(
+            ({ kept, without, count }) => `- ${count} records of ${kept} without their counterpart in ${without}`,
+          ),
+        ];
+  return [...stores.flatMap((store) => storeLines(store, run.timeScale)), ...cut];
+};
+
 const undoLines = ({ undo }: Report): readonly string[] => [
   `${undo.armed} armed, ${undo.reverted} put back, ${undo.outstanding.length} outstanding.`,
   ...undo.outstanding.map(({ fault, target, reason }) => `- **${fault} on ${target}**: ${reason}`),
@@ -276,6 +353,7 @@ export const renderMarkdown = (report: Report): string => {
       report.contradictions.map((text) => `- ${text}`),
     ),
     ...section('Outages', outageRows(report)),
+    ...section('Data', dataLossLines(report)),
     ...section('Where the time went', decompositionLines(report)),
     ...section('Targets in detail', targetDetails(report)),
     ...section('Timeline', timelineRows(report)),

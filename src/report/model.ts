@@ -4,7 +4,7 @@ import { z } from 'zod';
  * The published report, `report.json`. Unless a field says otherwise, durations are real milliseconds and instants are
  * real milliseconds since the start of the run (`run.startedAt`). `null` as an upper end means: not seen to end.
  */
-export const reportSchemaVersion = 2;
+export const reportSchemaVersion = 3;
 
 const ms = z.number();
 const openMs = ms.nullable();
@@ -174,6 +174,56 @@ const instrumentSchema = z.strictObject({
   ),
 });
 
+const count = z.number();
+
+const handoverSchema = z.strictObject({
+  epoch: z.string().meta({ description: 'Who acknowledged: system identifier, timeline, server, start time.' }),
+  acknowledged: count,
+  lost: count,
+  isPrefix: z.boolean().meta({ description: 'What was lost is the tail of what it had acknowledged, nothing else.' }),
+  recoveryPoint: spanSchema.nullable().meta({ description: 'Up to here everything acknowledged is there.' }),
+  end: spanSchema.meta({ description: 'When it stopped to acknowledge.' }),
+  endKnownBy: z.string(),
+  rpo: bracketSchema.meta({ description: 'Time of acknowledged data lost.' }),
+  spanOfLostMs: ms.meta({ description: 'First lost to last lost: what a look at the rows alone would tell.' }),
+});
+
+const storeSchema = z.strictObject({
+  ledger: z.string(),
+  missing: z.array(z.string()).meta({ description: 'Why the end of a ledger is not known.' }),
+  writes: z.strictObject({ acknowledged: count, failed: count, unknown: count }),
+  lost: count,
+  lostWeak: count,
+  recovered: count,
+  indeterminate: count,
+  resurrected: count,
+  phantom: count,
+  duplicate: count,
+  stale: count,
+  neverRead: count,
+  vanished: count,
+  holes: count,
+  power: z
+    .strictObject({ smallestLossMs: openMs, atRisk: count })
+    .nullable()
+    .meta({ description: 'The smallest loss it would have seen for certain; writes of the second before the fault.' }),
+  handovers: z.array(handoverSchema),
+  copies: z.array(z.strictObject({ copy: z.string(), writes: count, longest: bracketSchema })),
+  splitBrain: z.strictObject({ dualAcknowledged: count, divergent: count, overlap: bracketSchema.nullable() }),
+});
+
+const dataLossSchema = z.strictObject({
+  stores: z.array(storeSchema),
+  consistentCut: z
+    .strictObject({
+      ledgers: z.array(z.string()),
+      rpo: bracketSchema,
+      dangling: z.array(z.strictObject({ kept: z.string(), without: z.string(), count })),
+    })
+    .nullable()
+    .meta({ description: 'Of all stores together: the joint RPO, and what one kept without its part in another.' }),
+});
+
 const undoSchema = z.strictObject({
   armed: z.number(),
   reverted: z.number(),
@@ -213,6 +263,7 @@ export const reportSchema = z
     decomposition: z.array(decompositionSchema),
     baseline: baselineSchema.nullable(),
     streams: z.array(streamSchema),
+    dataLoss: dataLossSchema,
     instrument: instrumentSchema,
     contradictions: z.array(z.string()),
     undo: undoSchema,

@@ -93,6 +93,7 @@ export const recordOf = (
     samples: new Map(streams.map(([stream, script]) => [stream.stream, scripted(stream, startMs, 150_000, script)])),
     blind: [],
     instrument: [],
+    ledgers: new Map(),
     observations: [],
     faults: [zoneFault()],
     phases: [

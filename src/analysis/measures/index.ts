@@ -1,4 +1,5 @@
 import { cacheRebalance } from './cache.ts';
+import { dataLost } from './data-lost.ts';
 import { databaseFailover } from './database-failover.ts';
 import { dnsRemoval } from './dns-removal.ts';
 import { drainBack } from './drain-back.ts';
@@ -13,11 +14,15 @@ import { onePrimary } from './one-primary.ts';
 import { outage } from './outage.ts';
 import { podDetection, replacement, retryDelay } from './pods.ts';
 import { promotion } from './promotion.ts';
+import { recoveryPoint } from './recovery-point.ts';
+import { residency } from './residency.ts';
 import { route } from './route.ts';
 import { scaleOut } from './scale-out.ts';
 import { servedShare } from './served-share.ts';
 import { serves } from './serves.ts';
+import { fenced, singleWriter } from './split-brain.ts';
 import { switchErrors } from './switch-errors.ts';
+import { visibilityLag } from './visibility-lag.ts';
 
 /** Every way a documented number is computed from a record. Adding one is a file and a line here. */
 export const measures: readonly Measure[] = [
@@ -42,5 +47,11 @@ export const measures: readonly Measure[] = [
   route,
   serves,
   cacheRebalance,
+  dataLost,
+  recoveryPoint,
+  visibilityLag,
+  singleWriter,
+  fenced,
+  residency,
   notYet,
 ];

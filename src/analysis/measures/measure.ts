@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { BaselineRow } from '../baseline.ts';
 import type { FaultWindow } from '../fault-window.ts';
+import type { Stores } from '../ledger/store.ts';
 import type { Bracket, RunRecord, StretchedMechanism, Target, Verdict } from '../record.ts';
 import type { StreamAnalysis } from '../stream.ts';
 
@@ -13,6 +14,8 @@ export interface Context {
   readonly endMs: number;
   /** Region of a zone. */
   readonly regionByZone: ReadonlyMap<string, string>;
+  /** What became of the writes of all ledgers of one kind. */
+  readonly stores: Stores;
 }
 
 /** A share with its one-sided 95 % bounds. */

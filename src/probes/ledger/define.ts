@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type Clock, deadline } from '../../core/clock.ts';
 import { durationMs } from '../../core/duration.ts';
 import { messageOf } from '../../core/errors.ts';
-import type { Attempt, Look, Probe } from '../probe.ts';
+import type { Attempt, Look, Probe, ProbeContext } from '../probe.ts';
 import { type LedgerFile, noLedgerFile, openLedgerFile } from './attempts.ts';
 import { readLine, roundMs } from './read.ts';
 import type { LedgerSession, LedgerStore, Written } from './store.ts';
@@ -10,9 +10,13 @@ import type { LedgerSession, LedgerStore, Written } from './store.ts';
 /** Parameters of every ledger. */
 const commonParams = z.strictObject({
   copies: z
-    .array(z.string().min(1))
+    .union([z.enum(['all', 'others']), z.array(z.string().min(1))])
     .default([])
-    .meta({ description: 'Regions, or primary and failover, whose copy is looked at while the ledger is written.' }),
+    .meta({
+      description:
+        'Regions whose copy is looked at while the ledger is written: their names, primary and failover, ' +
+        'all of them, or all others than the primary.',
+    }),
   lookEvery: durationMs.default(200).meta({ description: 'Real time between two looks at a copy.' }),
 });
 
@@ -33,6 +37,9 @@ const ownOf = (params: Record<string, unknown>): Record<string, unknown> => {
   const { copies: _copies, lookEvery: _lookEvery, ...own } = params;
   return own;
 };
+
+const regionsMeant = (wanted: 'all' | 'others', { service }: ProbeContext): readonly string[] =>
+  (service?.regions ?? []).flatMap(({ name, role }) => (wanted === 'all' || role !== 'primary' ? [name] : []));
 
 /** Writes once; the attempt is in the file before its first byte is sent, its outcome as soon as it is known. */
 const writeKept = async (
@@ -87,7 +94,8 @@ export const defineLedger = <Params extends z.ZodObject>(store: LedgerStore<Para
   params: z.strictObject({ ...store.params.shape, ...commonParams.shape }),
   async open(params, context) {
     const given = z.record(z.string(), z.unknown()).parse(params);
-    const { copies, lookEvery } = commonOf(given);
+    const { copies: wanted, lookEvery } = commonOf(given);
+    const copies = typeof wanted === 'string' ? regionsMeant(wanted, context) : wanted;
     const { clock } = context;
     const session = await store.open(store.params.parse(ownOf(given)), context);
     const file = context.ledgerFile === undefined ? noLedgerFile : openLedgerFile(context.ledgerFile);

@@ -48,7 +48,7 @@ const selectedSchema = z.array(z.object({ epoch: z.string().nullable(), seqs: z.
 type Driver = typeof import('../../adapters/postgres.ts');
 
 /** Connections to one place at a time; one per statement in flight, because a driver's own queue sends late. */
-const createPool = (login: Login, driver: Driver, timeoutMs: number, kept: boolean) => {
+const createPool = (login: Login, connect: Driver['connectPostgres'], timeoutMs: number, kept: boolean) => {
   const idle: PostgresConnection[] = [];
   let idleAt = '';
   return {
@@ -60,7 +60,7 @@ const createPool = (login: Login, driver: Driver, timeoutMs: number, kept: boole
         idleAt = address;
       }
       for (let one = idle.pop(); one !== undefined; one = idle.pop()) if (!one.broken) return one;
-      return driver.connectPostgres({ ...login, address: found.address, port: found.port }, timeoutMs, signal);
+      return connect({ ...login, address: found.address, port: found.port }, timeoutMs, signal);
     },
     give(connection: PostgresConnection, found: Destination): void {
       const reusable = kept && `${found.address}:${found.port}` === idleAt && !connection.broken;
@@ -95,7 +95,7 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
   const login = await loginOf(context, server.database(service));
   const { stream, names, clock } = context;
   const name = `${context.runId}/${stream.stream}`;
-  const pool = createPool(login, driver, stream.timeoutMs, stream.connection === 'kept');
+  const pool = createPool(login, driver.connectPostgres, stream.timeoutMs, stream.connection === 'kept');
   let tableKnown = false;
 
   const find = (of: string, signal: AbortSignal): Promise<Destination> =>
@@ -125,25 +125,34 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
   };
 
   const hostToRead = (copy: string | null): string => {
-    if (copy === null) return host;
+    // Also of a ledger that writes past the name: what counts is what the authority has, not what its own server has.
+    if (copy === null) return server.host(service);
     const copies = server.copies(service);
     const found = copies[copy];
     if (found !== undefined) return found;
     throw noCopy(context, copy, Object.keys(copies));
   };
 
-  /** Reads and clean-ups have connections of their own: nothing a write waits for. */
-  const onOwnConnection = async <T>(
+  /** Reads have connections of their own, one kept for each place: nothing a write waits for, and cheap to repeat. */
+  const readers = new Map<string, ReturnType<typeof createPool>>();
+  const readerOf = (of: string): ReturnType<typeof createPool> => {
+    const reader = readers.get(of) ?? createPool(login, driver.connectPostgres, stream.timeoutMs, true);
+    readers.set(of, reader);
+    return reader;
+  };
+
+  const onReader = async <T>(
     of: string,
     signal: AbortSignal,
     body: (connection: PostgresConnection, found: Destination) => Promise<T>,
   ): Promise<T> => {
     const found = await find(of, signal);
-    const connection = await driver.connectPostgres({ ...login, ...found }, stream.timeoutMs, signal);
+    const reader = readerOf(of);
+    const connection = await reader.take(found, signal);
     try {
       return await whileOpen(connection, signal, () => body(connection, found));
     } finally {
-      connection.destroy();
+      reader.give(connection, found);
     }
   };
 
@@ -174,7 +183,7 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
     async read(copy, since, signal) {
       const of = hostToRead(copy);
       try {
-        return await onOwnConnection(of, signal, async (connection, found) => {
+        return await onReader(of, signal, async (connection, found) => {
           const [row] = selectedSchema.parse(await connection.query('blackstart_select', select, [name, since]));
           const answered = row?.epoch ?? undefined;
           return {
@@ -188,13 +197,13 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
       }
     },
     async remove(signal) {
-      await onOwnConnection(host, signal, async (connection) => {
+      await onReader(server.host(service), signal, async (connection) => {
         const [row] = await connection.query('blackstart_known', tableKnownText, []);
         if (row?.['known'] === true) await connection.query('blackstart_remove', removeRows, [name]);
       });
     },
     async close() {
-      pool.close();
+      for (const one of [pool, ...readers.values()]) one.close();
     },
   };
 };
