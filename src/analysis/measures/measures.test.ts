@@ -319,6 +319,26 @@ describe('regions', () => {
     expect(judged(target, chats(away), { faults }).verdict).toBe('NOT MEASURED');
   });
 
+  it('read-only hears a replica refuse, counts what it takes, and stops counting at its promotion', () => {
+    const target = targetOf('read-only', { maxCount: 0 });
+    const replica = (script: Script): Streams[number] => [
+      named('replica', 'postgres-ledger', 'near', { required: false, everyMs: 250 }),
+      script,
+    ];
+    const refusing: Script = (atMs) => bad('25006', atMs);
+    expect(judged(target, chats(west)).verdict).toBe('NOT MEASURED');
+    const row = judged(target, [...chats(west), replica(refusing)]);
+    expect(row).toMatchObject({ verdict: 'PASS', count: 0 });
+    expect(row.reason).toContain('were refused as read-only');
+    const taking: Script = (atMs) => (within(atMs, 60_000, 61_000) ? { epoch: next } : bad('25006', atMs));
+    expect(judged(target, [...chats(west), replica(taking)])).toMatchObject({ verdict: 'FAIL', count: 4 });
+    const silent = judged(target, [...chats(west), replica((atMs) => bad('timeout', atMs, 1000))]);
+    expect(silent.verdict).toBe('INCONCLUSIVE');
+    const promoted = seen('database.failover', 'conversations-east', 59_000, 59_900, { promoted: true });
+    const changes: Changes = { observations: [promoted] };
+    expect(judged(target, [...chats(west), replica(taking)], changes)).toMatchObject({ verdict: 'PASS', count: 0 });
+  });
+
   it('one-primary proves two primaries, and does not believe in silence', () => {
     const target = targetOf('one-primary', { maxCount: 0 });
     const moved: Script = (atMs) => ({ epoch: atMs < 45_000 ? old : next });

@@ -87,7 +87,7 @@ test('a commit is in the other region before it is acknowledged, at the price of
   await expect(act('billing', 'replica-of', { source: 'conversations-us-west-2' })).rejects.toThrow(/another database/);
 });
 
-test('its region fails: the other one elects its standby, nothing acknowledged is lost, redundancy returns', async () => {
+test('its region fails: the other elects its standby, nothing acknowledged is lost, redundancy returns', async () => {
   const writer = await startWriter(west, 'region');
   await systemClock.sleep(500);
   await isolate('region', 'region/us-west-2');
@@ -118,7 +118,7 @@ test('a minority elects nobody: the standby that is cut off stays one, and the w
   expect(lab.truth().filter(({ event }) => event === 'database.elected')).toEqual([]);
 });
 
-test('a writer on the minority side is fenced before the majority elects, although clients still reach it', async () => {
+test('a writer on the minority side is fenced before the majority elects, though clients still reach it', async () => {
   const writer = await startWriter(west, 'fenced');
   await systemClock.sleep(300);
   await partition('us-west-2');
