@@ -31,6 +31,8 @@ export interface AwsStandIn {
   readonly healthy: Map<string, boolean>;
   readonly records: Map<string, { readonly value: string; readonly ttlSeconds: number }>;
   readonly weights: Map<string, number>;
+  /** PostgreSQL servers that were killed. */
+  readonly killed: string[];
   stop(): void;
 }
 
@@ -59,7 +61,7 @@ const fieldOf = (body: unknown, name: string): unknown =>
   typeof body === 'object' && body !== null ? Object.fromEntries(Object.entries(body))[name] : undefined;
 
 const serveStandIns = async (layout: LabLayout, standIn: AwsStandIn, signal: AbortSignal): Promise<void> => {
-  const { rules, instances, healthy, records, weights } = standIn;
+  const { rules, instances, healthy, records, weights, killed } = standIn;
   const instanceOf = (id = ''): StubInstance => {
     const found = instances.get(id);
     if (found === undefined) throw new ControlError(404, 'DBInstanceNotFound', `no ${id}`);
@@ -86,6 +88,7 @@ const serveStandIns = async (layout: LabLayout, standIn: AwsStandIn, signal: Abo
     'database',
     [
       { route: 'GET /instances', answer: () => [...instances.values()] },
+      { route: 'POST /servers/:server/kill', answer: ({ params }) => void killed.push(params['server'] ?? '') },
       {
         route: 'POST /instances/:id/failover',
         answer: ({ params }) => {
@@ -200,6 +203,7 @@ export const startAws = async (environment: Environment, timeScale: number): Pro
     healthy: new Map(environment.regions.map(({ name }) => [name, true])),
     records: new Map([[databaseHost, { value: `${primary}.${databaseDomain}`, ttlSeconds: 2 }]]),
     weights: new Map(),
+    killed: [],
     stop() {
       controller.abort();
       rmSync(stateDir, { recursive: true, force: true });

@@ -65,7 +65,7 @@ const beforeTag = 'blackstart:before:';
 export const environmentTag = 'blackstart:environment';
 
 const ended: readonly FisStatus[] = ['completed', 'stopped', 'failed', 'cancelled'];
-const isActive = (experiment: FisExperiment): boolean => !ended.includes(experiment.status);
+export const isActive = (experiment: FisExperiment): boolean => !ended.includes(experiment.status);
 
 /** FIS takes at most 5 ARNs per target, and 20 actions per template, 10 of them at once. */
 const arnsMax = 5;
@@ -78,7 +78,7 @@ export const isoDuration = (documentedMs: number): string =>
   `PT${Math.min(durationMinutesMax, Math.max(1, Math.ceil(documentedMs / 60_000)))}M`;
 
 /** Half a documented second between two looks at an experiment: well below the request rate that FIS throttles. */
-const lookEveryMs = ({ timeScale }: FaultContext): number => Math.max(10, 500 / timeScale);
+export const lookEveryMs = ({ timeScale }: FaultContext): number => Math.max(10, 500 / timeScale);
 
 const refused = (message: string, hint: string): BlackstartError => new BlackstartError('PLAN_REFUSED', message, hint);
 const failed = (message: string, hint: string): BlackstartError => new BlackstartError('INJECT_FAILED', message, hint);
@@ -101,7 +101,7 @@ const subnetsOf = async (
   );
 };
 
-const assertLever = async (region: string, { ports, signal }: FaultContext): Promise<void> => {
+export const assertLever = async (region: string, { ports, signal }: FaultContext): Promise<void> => {
   const lever = await ports.fis(region).safetyLever(signal);
   if (lever === 'disengaged') return;
   throw refused(
@@ -196,17 +196,19 @@ const templateFor = (
   };
 };
 
-const isOurs = (tags: Readonly<Record<string, string>>, name: string, undo: Undo): boolean =>
+type Named = Pick<Undo, 'run' | 'target'>;
+
+const isOurs = (tags: Readonly<Record<string, string>>, name: string, undo: Named): boolean =>
   tags[faultTag] === name && tags[targetTag] === undo.target;
 
-const templatesOf = async (name: string, undo: Undo, region: string, { ports, signal }: FaultContext) =>
+export const templatesOf = async (name: string, undo: Named, region: string, { ports, signal }: FaultContext) =>
   (await ports.fis(region).listTemplates(runTag, undo.run, signal)).filter(({ tags }) => isOurs(tags, name, undo));
 
-const experimentsOf = async (name: string, undo: Undo, region: string, { ports, signal }: FaultContext) =>
+export const experimentsOf = async (name: string, undo: Named, region: string, { ports, signal }: FaultContext) =>
   (await ports.fis(region).listExperiments(runTag, undo.run, signal)).filter(({ tags }) => isOurs(tags, name, undo));
 
 /** Same run and target, same token: a call that is repeated makes nothing twice. */
-const tokenFor = (name: string, undo: Undo, part: Part, what: string): string =>
+export const tokenFor = (name: string, undo: Named, part: Pick<Part, 'region'>, what: string): string =>
   [undo.run, name, undo.target, part.region, what].join(' ').slice(0, 1024);
 
 /** Nothing may have changed since the plan; and FIS must choose exactly the planned subnets. */
@@ -241,7 +243,7 @@ const preparePart = async <Params extends z.ZodType>(
 };
 
 /** Waits until every action of the experiment has taken hold. */
-const untilRunning = async (region: string, id: string, context: FaultContext): Promise<void> => {
+export const untilRunning = async (region: string, id: string, context: FaultContext): Promise<void> => {
   const { ports, signal, clock } = context;
   for (;;) {
     const now = await ports.fis(region).get(id, signal);
@@ -295,17 +297,36 @@ const evidenceOf = async (
   return `FIS experiment ${running.id} runs: ${changes.join(', ')}`;
 };
 
-/** Stops whatever of ours still runs, waits until FIS has put things back, and removes the templates. */
-const revertPart = async (name: string, undo: Undo, part: Part, context: FaultContext): Promise<void> => {
+/** Stops whatever of ours still runs, and waits until FIS has put things back. */
+export const stopExperiments = async (
+  name: string,
+  undo: Named,
+  region: string,
+  context: FaultContext,
+): Promise<void> => {
   const { ports, signal, clock } = context;
-  const fis = ports.fis(part.region);
+  const fis = ports.fis(region);
   for (;;) {
-    const active = (await experimentsOf(name, undo, part.region, context)).filter(isActive);
-    if (active.length === 0) break;
+    const active = (await experimentsOf(name, undo, region, context)).filter(isActive);
+    if (active.length === 0) return;
     for (const { id, status } of active) if (status !== 'stopping') await fis.stop(id, signal);
     await clock.sleep(lookEveryMs(context), signal);
   }
-  for (const { id } of await templatesOf(name, undo, part.region, context)) await fis.deleteTemplate(id, signal);
+};
+
+export const deleteTemplates = async (
+  name: string,
+  undo: Named,
+  region: string,
+  context: FaultContext,
+): Promise<void> => {
+  const fis = context.ports.fis(region);
+  for (const { id } of await templatesOf(name, undo, region, context)) await fis.deleteTemplate(id, context.signal);
+};
+
+const revertPart = async (name: string, undo: Undo, { region }: Part, context: FaultContext): Promise<void> => {
+  await stopExperiments(name, undo, region, context);
+  await deleteTemplates(name, undo, region, context);
 };
 
 const stateOfPart = async (

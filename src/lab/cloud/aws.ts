@@ -10,12 +10,13 @@ import { createCloudWatch } from './cloudwatch.ts';
 import { createDataPlane } from './data-plane.ts';
 import { createEc2 } from './ec2.ts';
 import { createFis } from './fis.ts';
-import { subnetResources } from './fis-targets.ts';
+import { hostResources, subnetResources } from './fis-targets.ts';
 import type { AwsResponse, Service } from './protocol.ts';
 import { refuseQuery } from './protocol.ts';
 import { createRds, databaseResources, forceFailover } from './rds.ts';
 import { createRoute53 } from './route53.ts';
 import { type SignatureProblem, scopeOf, verifySignature } from './signature.ts';
+import { sendCommand } from './ssm-commands.ts';
 import { createSts } from './sts.ts';
 import { createWorld } from './world.ts';
 
@@ -159,12 +160,15 @@ const createServices = (
     real: (documentedMs) => scaled(layout, documentedMs),
     resources: async (region, type) => {
       if (type === 'aws:ec2:subnet') return subnetResources(region);
+      if (type === 'aws:ec2:instance') return hostResources(region);
       return type === 'aws:rds:db' ? await databaseResources(layout, region.name) : [];
     },
     rebootDatabase: async (region, arn, isFailover) => {
       if (!isFailover) throw new Error('This lab reboots with forceFailover alone.');
       await forceFailover(layout, region.name, arn.split(':').at(-1) ?? '');
     },
+    sendCommand: (document, parameters, hosts) =>
+      sendCommand(document, parameters, hosts, { layout, world, real: (documentedMs) => scaled(layout, documentedMs) }),
     onState: (experiment) => truth('fis.state', experiment.id, { status: experiment.state.status }),
   });
   const monitoring = createCloudWatch(world, clock, (region, alarm) => {

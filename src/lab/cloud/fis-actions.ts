@@ -1,9 +1,11 @@
 import { replaceAclAssociation } from './ec2-acls.ts';
 import { addRouteAssociation, replaceRouteAssociation } from './ec2-routes.ts';
 import { newId } from './names.ts';
+import type { Command } from './ssm-commands.ts';
 import {
   type AclEntry,
   aclOfSubnet,
+  type Host,
   type NetworkAcl,
   type RegionWorld,
   type RouteTable,
@@ -13,6 +15,8 @@ import {
 
 /** What an action did, and how it is taken back. `end` says what could not be taken back, if anything. */
 export interface Effect {
+  /** It has ended by itself: its duration is not waited for. */
+  readonly isDone?: boolean;
   end(): Promise<string | undefined>;
 }
 
@@ -22,6 +26,7 @@ export interface ActionContext {
   /** Route tables this experiment manages, by subnet: several actions of one experiment share one. */
   readonly managedTables: Map<string, ManagedTable>;
   rebootDatabase(arn: string, forceFailover: boolean): Promise<void>;
+  sendCommand(documentArn: string, documentParameters: string, hosts: readonly Host[]): Promise<Command>;
 }
 
 interface ManagedTable {
@@ -206,10 +211,24 @@ const rebootDatabases: Begin = async (parameters, arns, context) => {
   return nothingToEnd;
 };
 
+const runCommand: Begin = async (parameters, arns, { region, sendCommand }) => {
+  const hosts = region.hosts.filter(({ arn }) => arns.includes(arn));
+  const document = parameters['documentArn'] ?? '';
+  const command = await sendCommand(document, parameters['documentParameters'] ?? '{}', hosts);
+  return {
+    isDone: command.isDone,
+    end: async () => {
+      await command.cancel();
+      return undefined;
+    },
+  };
+};
+
 const beginnings: Readonly<Record<string, Begin>> = {
   'aws:network:disrupt-connectivity': disruptConnectivity,
   'aws:network:route-table-disrupt-cross-region-connectivity': disruptRoutes,
   'aws:rds:reboot-db-instances': rebootDatabases,
+  'aws:ssm:send-command': runCommand,
   'aws:fis:wait': async () => nothingToEnd,
 };
 

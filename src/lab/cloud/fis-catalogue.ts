@@ -47,6 +47,16 @@ export const actionCatalogue: Readonly<Record<string, ActionDescription>> = {
       forceFailover: { description: 'Fail over to another zone.', required: false, oneOf: ['true', 'false'] },
     },
   },
+  'aws:ssm:send-command': {
+    description: 'Runs the Systems Manager API action SendCommand on the target EC2 instances.',
+    targets: { Instances: 'aws:ec2:instance' },
+    parameters: {
+      documentArn: { description: 'The ARN of the document.', required: true },
+      documentParameters: { description: 'The parameters of the document, as a JSON object.', required: false },
+      documentVersion: { description: 'The version of the document.', required: false },
+      duration,
+    },
+  },
   'aws:fis:wait': { description: 'Waits.', targets: {}, parameters: { duration } },
 };
 

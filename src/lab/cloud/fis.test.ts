@@ -30,6 +30,7 @@ beforeEach(() => {
     real: (documentedMs) => documentedMs / 1000,
     resources: async (one, type) => (type === 'aws:ec2:subnet' ? subnetResources(one) : []),
     rebootDatabase: async () => undefined,
+    sendCommand: async () => ({ isDone: true, cancel: async () => undefined }),
     onState: (experiment) => states.push(experiment.state.status),
   });
 });

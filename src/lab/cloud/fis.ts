@@ -24,6 +24,7 @@ export interface FisDependencies {
   real(documentedMs: number): number;
   resources(region: RegionWorld, resourceType: string): ReturnType<EngineContext['resources']>;
   rebootDatabase(region: RegionWorld, arn: string, forceFailover: boolean): Promise<void>;
+  readonly sendCommand: EngineContext['action']['sendCommand'];
   /** Told about every state an experiment enters. */
   onState(experiment: Experiment): void;
 }
@@ -135,6 +136,7 @@ const engineContext = ({ region, state, dependencies }: Call): EngineContext => 
     world: dependencies.world,
     region,
     rebootDatabase: (arn, forceFailover) => dependencies.rebootDatabase(region, arn, forceFailover),
+    sendCommand: dependencies.sendCommand,
   },
   onState: dependencies.onState,
 });
