@@ -10,6 +10,10 @@ interface Election {
   readonly from: string;
 }
 
+/** Regions that faults cut off from the others as a whole, by the faults' targets: `partition/west`, `region/west`. */
+const cutOffBy = ({ targets }: FaultWindow): ReadonlySet<string> =>
+  new Set(targets.flatMap((target) => /^(?:partition|region)\/(.+)$/.exec(target)?.[1] ?? []));
+
 const electionsIn = (context: Context, fault: FaultWindow): readonly Election[] =>
   context.record.observations
     .filter(
@@ -34,7 +38,7 @@ export const quorum = defineMeasure({
     const store = context.stores(ledger);
     if (store.epochs.length === 0) return none(`no ${ledger} was acknowledged`);
     const all = new Set(context.regionByZone.values()).size;
-    const cutOff = fault.regions;
+    const cutOff = cutOffBy(fault);
     if (cutOff.size === 0 || cutOff.size * 2 >= all) return none('no minority of the regions was cut off');
     const elections = electionsIn(context, fault);
     const byMinority = elections.filter(({ region }) => cutOff.has(region));
