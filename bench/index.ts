@@ -5,7 +5,7 @@ import path from 'node:path';
  * What takes too long for the tests: `npm run bench` runs all of it, `npm run bench -- command-line` one. Exits 1 when a
  * bound is missed.
  */
-const benches = ['command-line', 'analysis', 'instrument', 'truth', 'survival'] as const;
+const benches = ['command-line', 'analysis', 'instrument', 'truth', 'survival', 'replication-loss'] as const;
 
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !benches.some((bench) => bench === name));

@@ -1,6 +1,6 @@
 import type { NetworkAcl, RouteTable } from '@aws-sdk/client-ec2';
 import { type AwsCaller, allPages, lazily, tagsOf } from './aws-call.ts';
-import type { Ec2Port, Subnet, SubnetAcl, SubnetRouteTable } from './ports.ts';
+import type { Ec2Port, Host, Subnet, SubnetAcl, SubnetRouteTable } from './ports.ts';
 
 /** Values one filter may carry (EC2 API limit: 200). */
 const filterValuesMax = 200;
@@ -65,6 +65,33 @@ export const createEc2Port = (caller: AwsCaller): Ec2Port => {
   };
 
   return {
+    async hosts(tags, signal) {
+      const { sdk, client } = await load();
+      const Filters = [
+        { Name: 'instance-state-name', Values: ['running'] },
+        ...Object.entries(tags).map(([key, value]) => ({ Name: `tag:${key}`, Values: [value] })),
+      ];
+      const found = await allPages(async (NextToken) => {
+        const command = new sdk.DescribeInstancesCommand({ Filters, NextToken });
+        const page = await caller.call('DescribeInstances', signal, (options) => client.send(command, options));
+        const reservations = page.Reservations ?? [];
+        const account = reservations[0]?.OwnerId ?? '';
+        return {
+          items: reservations.flatMap((one) => one.Instances ?? []).map((one) => ({ one, account })),
+          next: page.NextToken,
+        };
+      });
+      return found.map(
+        ({ one, account }): Host => ({
+          id: one.InstanceId ?? '',
+          arn: `arn:aws:ec2:${caller.region}:${account}:instance/${one.InstanceId ?? ''}`,
+          zone: one.Placement?.AvailabilityZone ?? '',
+          address: one.PrivateIpAddress ?? '',
+          tags: tagsOf(one.Tags),
+        }),
+      );
+    },
+
     async subnets({ zones }, signal) {
       const { sdk, client } = await load();
       const Filters = [

@@ -193,7 +193,18 @@ export interface SubnetRouteTable {
   readonly tags: Readonly<Record<string, string>>;
 }
 
+/** The machine under a database server: one that its owner runs, not RDS. */
+export interface Host {
+  readonly id: string;
+  readonly arn: string;
+  readonly zone: string;
+  /** Private IPv4 address. */
+  readonly address: string;
+  readonly tags: Readonly<Record<string, string>>;
+}
 export interface Ec2Port {
+  /** Running instances that carry all of these tags. */
+  hosts(tags: Readonly<Record<string, string>>, signal: AbortSignal): Promise<readonly Host[]>;
   subnets(filter: { readonly zones: readonly string[] }, signal: AbortSignal): Promise<readonly Subnet[]>;
   subnetAcls(subnetIds: readonly string[], signal: AbortSignal): Promise<readonly SubnetAcl[]>;
   subnetRouteTables(subnetIds: readonly string[], signal: AbortSignal): Promise<readonly SubnetRouteTable[]>;

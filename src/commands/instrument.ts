@@ -74,6 +74,10 @@ export const startInstrument = async (
       databaseInstances: perRegion(environment, ({ database }) => `${database.instance}.${databaseDomain}`),
       objectsHosts:
         objectsHost === undefined ? undefined : perRegion(environment, ({ name }) => `${name}.${objectsHost}`),
+      billing: environment.billing && {
+        host: environment.billing.host,
+        databaseName: environment.billing.databaseName,
+      },
     },
     database: addresses.database,
     awsCredentialsFile: addresses.awsCredentialsFile,

@@ -34,6 +34,27 @@ const databaseProblems = (environment: Environment, index: number): readonly Sch
   return problems;
 };
 
+/** Lab or not: a standby in the writer's own region would go with it. */
+const billingProblems = ({ billing, regions }: Environment): readonly SchemaProblem[] => {
+  if (billing === undefined) return [];
+  const regionOf = (wanted: string): number =>
+    regions.findIndex(({ zones }) => zones.some((zone) => zone.name === wanted));
+  const zones = regions.flatMap((region) => region.zones.map((zone) => zone.name));
+  const problems = [
+    ...among(['billing', 'zone'], billing.zone, zones),
+    ...among(['billing', 'standbyZone'], billing.standbyZone, zones),
+  ];
+  if (problems.length === 0 && regionOf(billing.zone) === regionOf(billing.standbyZone)) {
+    const text = `billing.standbyZone must be in another region than its zone (${billing.zone})`;
+    problems.push({ path: ['billing', 'standbyZone'], at: 'value', text });
+  }
+  if (regions.some(({ database }) => database.instance === billing.instance)) {
+    const text = `billing.instance must be another database instance than those of the regions`;
+    problems.push({ path: ['billing', 'instance'], at: 'value', text });
+  }
+  return problems;
+};
+
 const primaryProblems = (environment: Environment): readonly SchemaProblem[] => {
   const primaries = environment.regions.flatMap((region, index) => (region.role === 'primary' ? [index] : []));
   if (primaries.length === 0) {
@@ -83,6 +104,7 @@ export const environmentProblems = (environment: Environment): readonly SchemaPr
       'client locations',
     ),
     ...regions.flatMap((_, index) => databaseProblems(environment, index)),
+    ...billingProblems(environment),
     ...labProblems(environment),
   ];
 };

@@ -78,6 +78,8 @@ export const labSchema = z.strictObject({
     promotion: durationMs,
     /** Health of a synchronous standby: out of the quorum after this. */
     synchronousTimeout: durationMs,
+    /** Without it an old primary is left running when another server takes over: two may then acknowledge. */
+    fencing: z.boolean().default(true),
   }),
   stores: z.strictObject({
     vectors: z.int().positive(),
@@ -143,6 +145,21 @@ const regionSchema = z.strictObject({
     .optional(),
 });
 
+/**
+ * Critical data, in a database of its own: every commit is on a standby in another region before it is acknowledged,
+ * and that standby takes over by itself.
+ */
+const billingSchema = z.strictObject({
+  /** RDS instance identifier; its DNS name is `<instance>.<service.databaseDomain>`. */
+  instance: name,
+  /** DNS name of its writer (a CNAME kept in Route 53); SRV `_postgresql._tcp.<host>`. */
+  host: z.string().min(1),
+  databaseName: z.string().min(1).default('billing'),
+  /** Lab only: the zones its writer and its standby start in, of two regions. */
+  zone: name,
+  standbyZone: name,
+});
+
 const clientSchema = z.strictObject({
   name,
   /** Preferred regions in order. A name that is in no region list is reported, never invented. */
@@ -176,6 +193,7 @@ export const environmentSchema = z.strictObject({
     model: z.string().min(1),
   }),
   regions: z.array(regionSchema).min(1),
+  billing: billingSchema.optional(),
   clients: z.array(clientSchema).min(1),
   workloads: z.record(name, z.strictObject({ selector: z.string().min(1), container: z.string().min(1) })),
   aws: z.strictObject({

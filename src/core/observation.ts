@@ -21,6 +21,7 @@ export const observationSchema = z.strictObject({
     'route.changed', // subject: client location; data.from, data.to are regions
     'database.unavailable', // subject: instance
     'database.failover', // subject: instance; data.zone is the writer's new zone
+    'database.elected', // the same of a database whose standby in another region takes over by itself
     'database.available', // subject: instance
     'cache.unserved', // subject: the node that took writes until then; no write of the cache is taken any more
     'cache.served', // subject: the node that takes writes

@@ -4,6 +4,7 @@ import path from 'node:path';
 import type { Environment } from '../core/environment.ts';
 import { BlackstartError } from '../core/errors.ts';
 import {
+  clusterOf,
   type DatabaseNode,
   databaseNodes,
   type Endpoint,
@@ -41,13 +42,15 @@ export const findRedisServer = (named: string | null, searchPath = process.env['
 const walDelaysOf = (nodes: readonly DatabaseNode[], timeScale: number): LabLayout['walDelays'] =>
   nodes.flatMap((reader) =>
     nodes
-      .filter((writer) => writer.region !== reader.region)
+      .filter((writer) => writer.region !== reader.region && clusterOf(writer) === clusterOf(reader))
       .map((writer) => ({
         source: zonePlace(reader.zone),
-        endpoint: `wal/${writer.zone}`,
+        endpoint: `wal/${writer.server}`,
         // The distance lies between the two, whichever of them writes after a failover.
         delayMs: Math.max(reader.lagMs, writer.lagMs) / timeScale,
-      })),
+      }))
+      // A synchronous standby has no lag beyond the distance of its region.
+      .filter(({ delayMs }) => delayMs > 0),
   );
 
 const accessKeyLetters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';

@@ -1,7 +1,7 @@
 import { messageOf } from '../core/errors.ts';
 import { primaryRegion } from '../core/places.ts';
 import { callControl } from './control.ts';
-import { clientPlace, databaseNodes, forwardPort, type LabLayout } from './layout.ts';
+import { clientPlace, clusterOf, databaseNodes, forwardPort, type LabLayout } from './layout.ts';
 import { addressesOf } from './state.ts';
 import { requireRunning } from './status.ts';
 import { markUsed } from './used.ts';
@@ -18,9 +18,12 @@ const writerZone = async (layout: LabLayout): Promise<string> => {
   const primary = primaryRegion(layout.environment).database;
   try {
     const instances = (await callControl(layout, 'database', 'GET', '/instances')) as readonly Instance[];
-    const writers = instances.filter(({ source }) => source === null);
+    // Billing is a database of its own.
+    const isOther = (id: string): boolean => id === layout.environment.billing?.instance;
+    const writers = instances.filter(({ id, source }) => source === null && !isOther(id));
     const writer = writers.find(({ id }) => id === primary.instance) ?? writers[0];
-    const zones = databaseNodes(layout.environment).map(({ zone }) => zone);
+    const nodes = databaseNodes(layout.environment).filter((node) => clusterOf(node) === primary.instance);
+    const zones = nodes.map(({ zone }) => zone);
     return writer !== undefined && zones.includes(writer.zone) ? writer.zone : primary.zone;
   } catch (error) {
     throw new Error(`the lab's database control does not say where the writer is: ${messageOf(error)}`, {

@@ -10,8 +10,8 @@ export type Place = `zone/${string}` | `region/${string}` | `client/${string}` |
 /** A destination with a fixed port. Pods have none: they are reached through an egress (HTTP CONNECT). */
 export interface Endpoint {
   /**
-   * `balancer/<zone>`, `postgres/<zone>`, `wal/<zone>`, `vector/<region>`, `objects/<region>`, `kubernetes/<region>`,
-   * `cache/<index>`.
+   * `balancer/<zone>`, `postgres/<server>`, `wal/<server>`, `vector/<region>`, `objects/<region>`,
+   * `kubernetes/<region>`, `cache/<index>`.
    */
   readonly id: string;
   readonly place: Place;
@@ -87,24 +87,77 @@ export const regionOfBucket = (environment: Environment, bucket: string): string
 
 /** PostgreSQL nodes: which zone each runs in, the RDS instance it belongs to, and what it starts as. */
 export interface DatabaseNode {
+  /** `postgres/<server>`. */
   readonly id: string;
+  /** Unique: the zone's name, or with the instance before it where a zone has a server of another database. */
+  readonly server: string;
   readonly zone: string;
   readonly region: string;
   readonly instance: string;
+  /** Instance it replicates from; undefined for the servers of a primary. */
+  readonly source: string | undefined;
   readonly role: 'primary' | 'standby' | 'replica';
   readonly lagMs: number;
+  /** The database that clients of its instance connect to. */
+  readonly databaseName: string;
 }
 
-export const databaseNodes = (environment: Environment): readonly DatabaseNode[] =>
-  environment.regions.flatMap((region): DatabaseNode[] => {
+type Zoned = Omit<DatabaseNode, 'id' | 'server' | 'zone' | 'role' | 'region'>;
+
+const conversationNodes = (environment: Environment): readonly DatabaseNode[] => {
+  const primary = environment.regions.find(({ role }) => role === 'primary')?.database.instance;
+  const { databaseName } = environment.service;
+  return environment.regions.flatMap((region): DatabaseNode[] => {
     const { instance, zone, standbyZone, lag } = region.database;
-    const base = { region: region.name, instance, lagMs: lag ?? 0 };
-    if (region.role !== 'primary') return [{ ...base, id: `postgres/${zone}`, zone, role: 'replica' }];
-    const primary: DatabaseNode = { ...base, id: `postgres/${zone}`, zone, role: 'primary' };
-    return standbyZone === undefined
-      ? [primary]
-      : [primary, { ...base, id: `postgres/${standbyZone}`, zone: standbyZone, role: 'standby' }];
+    const source = region.role === 'primary' ? undefined : primary;
+    const base: Zoned = { instance, source, lagMs: lag ?? 0, databaseName };
+    const node = (at: string, role: DatabaseNode['role']): DatabaseNode => ({
+      ...base,
+      id: `postgres/${at}`,
+      server: at,
+      zone: at,
+      region: region.name,
+      role,
+    });
+    if (region.role !== 'primary') return [node(zone, 'replica')];
+    return standbyZone === undefined ? [node(zone, 'primary')] : [node(zone, 'primary'), node(standbyZone, 'standby')];
   });
+};
+
+const billingNodes = (environment: Environment): readonly DatabaseNode[] => {
+  if (environment.billing === undefined) return [];
+  const { instance, zone, standbyZone, databaseName } = environment.billing;
+  const node = (at: string, role: DatabaseNode['role']): DatabaseNode => {
+    const server = `${instance}-${at}`;
+    const region = regionOfZone(environment, at);
+    return {
+      id: `postgres/${server}`,
+      server,
+      zone: at,
+      region,
+      instance,
+      source: undefined,
+      role,
+      lagMs: 0,
+      databaseName,
+    };
+  };
+  return [node(zone, 'primary'), node(standbyZone, 'standby')];
+};
+
+export const databaseNodes = (environment: Environment): readonly DatabaseNode[] => [
+  ...conversationNodes(environment),
+  ...billingNodes(environment),
+];
+
+/** RDS instances, each once. */
+export const databaseInstances = (environment: Environment): readonly string[] => [
+  ...new Set(databaseNodes(environment).map(({ instance }) => instance)),
+];
+
+/** A server's own database: the primary whose log it has, itself or by replication. */
+export const clusterOf = ({ source, instance }: Pick<DatabaseNode, 'source' | 'instance'>): string =>
+  source ?? instance;
 
 /**
  * The cache belongs to the primary region, "3 nodes across AZs": its primary in the first zone, replicas in the others.
@@ -134,7 +187,7 @@ export const shapeOf = (
     endpoints: [
       ...zones.map((zone) => ({ id: `balancer/${zone}`, place: zonePlace(zone) })),
       ...nodes.map((node) => ({ id: node.id, place: zonePlace(node.zone) })),
-      ...nodes.map((node) => ({ id: `wal/${node.zone}`, place: zonePlace(node.zone) })),
+      ...nodes.map((node) => ({ id: `wal/${node.server}`, place: zonePlace(node.zone) })),
       ...regions.map((region) => ({ id: `vector/${region}`, place: regionPlace(region) })),
       ...regions.map((region) => ({ id: `objects/${region}`, place: regionPlace(region) })),
       ...regions.map((region) => ({ id: `kubernetes/${region}`, place: regionPlace(region) })),

@@ -4,7 +4,7 @@ import { health } from './health.ts';
 import { http } from './http.ts';
 import { defineLedger } from './ledger/define.ts';
 import { objectsLedger } from './ledger/objects.ts';
-import { postgresLedger } from './ledger/postgres.ts';
+import { billingLedger, postgresLedger } from './ledger/postgres.ts';
 import { objects } from './objects.ts';
 import type { Probe } from './probe.ts';
 import { tcp } from './tcp.ts';
@@ -15,6 +15,7 @@ export const probes: readonly Probe[] = [
   health,
   dns,
   defineLedger(postgresLedger),
+  defineLedger(billingLedger),
   objects,
   defineLedger(objectsLedger),
   tcp,

@@ -116,17 +116,9 @@ const configOf = (options: SendersOptions, sender: string, nullTargetPort: numbe
 };
 
 const namesOf = (service: ProbedService): SenderConfig['service'] => {
-  const { host, databaseHost, databaseName, objectsHost, model, regions, databaseInstances, objectsHosts } = service;
-  return {
-    host,
-    databaseHost,
-    databaseName,
-    objectsHost,
-    model,
-    regions: regions?.map(({ name, role }) => ({ name, role })),
-    databaseInstances,
-    objectsHosts,
-  };
+  const { host, databaseHost, databaseName, objectsHost, model, databaseInstances, objectsHosts, billing } = service;
+  const regions = service.regions?.map(({ name, role }) => ({ name, role }));
+  return { host, databaseHost, databaseName, objectsHost, model, regions, databaseInstances, objectsHosts, billing };
 };
 
 /** Everything the senders tell, for whoever listens. */

@@ -44,6 +44,8 @@ export interface AwsStandIn {
   readonly weights: Map<string, number>;
   /** Pods that the Kubernetes API of their region lists. */
   readonly pods: StubPod[];
+  /** PostgreSQL servers that were killed. */
+  readonly killed: string[];
   stop(): void;
 }
 
@@ -72,7 +74,7 @@ const fieldOf = (body: unknown, name: string): unknown =>
   typeof body === 'object' && body !== null ? Object.fromEntries(Object.entries(body))[name] : undefined;
 
 const serveStandIns = async (layout: LabLayout, standIn: AwsStandIn, signal: AbortSignal): Promise<void> => {
-  const { rules, instances, healthy, records, weights } = standIn;
+  const { rules, instances, healthy, records, weights, killed } = standIn;
   const instanceOf = (id = ''): StubInstance => {
     const found = instances.get(id);
     if (found === undefined) throw new ControlError(404, 'DBInstanceNotFound', `no ${id}`);
@@ -99,6 +101,7 @@ const serveStandIns = async (layout: LabLayout, standIn: AwsStandIn, signal: Abo
     'database',
     [
       { route: 'GET /instances', answer: () => [...instances.values()] },
+      { route: 'POST /servers/:server/kill', answer: ({ params }) => void killed.push(params['server'] ?? '') },
       {
         route: 'POST /instances/:id/failover',
         answer: ({ params }) => {
@@ -254,6 +257,7 @@ export const startAws = async (environment: Environment, timeScale: number): Pro
     records: new Map([[databaseHost, { value: `${primary}.${databaseDomain}`, ttlSeconds: 2 }]]),
     weights: new Map(),
     pods: [],
+    killed: [],
     stop() {
       controller.abort();
       rmSync(stateDir, { recursive: true, force: true });

@@ -15,6 +15,8 @@ import { onePrimary } from './one-primary.ts';
 import { outage } from './outage.ts';
 import { podDetection, replacement, retryDelay } from './pods.ts';
 import { promotion } from './promotion.ts';
+import { quorum } from './quorum.ts';
+import { readOnly } from './read-only.ts';
 import { recoveryPoint } from './recovery-point.ts';
 import { residency } from './residency.ts';
 import { route } from './route.ts';
@@ -60,5 +62,7 @@ export const measures: readonly Measure[] = [
   latencyAlert,
   healthAlert,
   lagAlert,
+  quorum,
+  readOnly,
   notYet,
 ];

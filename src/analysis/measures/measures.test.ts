@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { LedgerLine } from '../../probes/ledger/line.ts';
 import type { Sample } from '../../probes/sample.ts';
 import {
   bad,
@@ -317,6 +318,57 @@ describe('regions', () => {
     expect(row).toMatchObject({ verdict: 'PASS', real: { maxMs: 30_500 } });
     expect(judged(target, chats(away), { faults, facts: { 'settled.db': false } }).verdict).toBe('INCONCLUSIVE');
     expect(judged(target, chats(away), { faults }).verdict).toBe('NOT MEASURED');
+  });
+
+  it('quorum counts who was elected without a majority, and believes in none that was not tried', () => {
+    const target = targetOf('quorum', { maxCount: 0, with: { ledger: 'postgres-ledger' } });
+    expect(judged(target, chats(west)).verdict).toBe('NOT MEASURED');
+    const stream = named('ledger', 'postgres-ledger', 'near', { required: false, everyMs: 1000 });
+    const write = (seq: number, atMs: number, epoch: string): readonly LedgerLine[] => [
+      { kind: 'invoke', seq, atMs },
+      { kind: 'end', seq, atMs: atMs + 50, out: 'ok', code: 'ok', epoch },
+    ];
+    const read = { kind: 'read', copy: null, final: true, code: 'ok', since: 0, seen: '0-2' } as const;
+    const ends = [141_000, 142_000].map((atMs): LedgerLine => ({ ...read, startMs: atMs, endMs: atMs + 10 }));
+    const places = {
+      regions: ['west', 'east', 'north'].map((name) => ({ name, zones: [`${name}-a`] })),
+      clients: [],
+    };
+    const run = (elected: { zone: string; from: string } | undefined, last: string) =>
+      judged(target, [...chats(west), [stream, () => ({})]], {
+        places,
+        faults: [regionFault({ fault: 'region.partition', target: 'partition/west' })],
+        observations: elected === undefined ? [] : [seen('database.elected', 'billing', 50_000, 50_900, elected)],
+        ledgers: new Map([
+          [stream.stream, [...write(0, 30_000, old), ...write(1, 52_000, next), ...write(2, 60_000, last), ...ends]],
+        ]),
+      });
+    const well = run({ zone: 'east-a', from: 'west-a' }, next);
+    expect(well).toMatchObject({ verdict: 'PASS', count: 0 });
+    expect(well.reason).toContain('the others elected a writer of billing in east');
+    expect(run({ zone: 'east-a', from: 'west-a' }, old)).toMatchObject({ verdict: 'FAIL', count: 1 });
+    expect(run({ zone: 'west-a', from: 'east-a' }, next)).toMatchObject({ verdict: 'FAIL', count: 1 });
+    expect(run(undefined, next)).toMatchObject({ verdict: 'INCONCLUSIVE', count: 0 });
+  });
+
+  it('read-only hears a replica refuse, counts what it takes, and stops counting at its promotion', () => {
+    const target = targetOf('read-only', { maxCount: 0 });
+    const replica = (script: Script): Streams[number] => [
+      named('replica', 'postgres-ledger', 'near', { required: false, everyMs: 250 }),
+      script,
+    ];
+    const refusing: Script = (atMs) => bad('25006', atMs);
+    expect(judged(target, chats(west)).verdict).toBe('NOT MEASURED');
+    const row = judged(target, [...chats(west), replica(refusing)]);
+    expect(row).toMatchObject({ verdict: 'PASS', count: 0 });
+    expect(row.reason).toContain('were refused as read-only');
+    const taking: Script = (atMs) => (within(atMs, 60_000, 61_000) ? { epoch: next } : bad('25006', atMs));
+    expect(judged(target, [...chats(west), replica(taking)])).toMatchObject({ verdict: 'FAIL', count: 4 });
+    const silent = judged(target, [...chats(west), replica((atMs) => bad('timeout', atMs, 1000))]);
+    expect(silent.verdict).toBe('INCONCLUSIVE');
+    const promoted = seen('database.failover', 'conversations-east', 59_000, 59_900, { promoted: true });
+    const changes: Changes = { observations: [promoted] };
+    expect(judged(target, [...chats(west), replica(taking)], changes)).toMatchObject({ verdict: 'PASS', count: 0 });
   });
 
   it('one-primary proves two primaries, and does not believe in silence', () => {

@@ -40,10 +40,16 @@ const epochsOf = (streams: readonly StreamAnalysis[]): readonly Epoch[] => {
   return [...epochs.values()].toSorted((a, b) => a.timeline - b.timeline || a.firstEndMs - b.firstEndMs);
 };
 
+/** Epochs of one database share its system identifier; another database has a primary of its own. */
+const systemOf = ({ epoch }: Pick<Epoch, 'epoch'>): string => epoch.split(':')[0] ?? '';
+
 /** Writes acknowledged by an older epoch although sent after a newer one had acknowledged: two primaries, proven. */
 const lateAcknowledgements = (streams: readonly StreamAnalysis[], epochs: readonly Epoch[]): readonly Sample[] => {
   const limitOf = new Map(
-    epochs.map((epoch, index) => [epoch.epoch, Math.min(...epochs.slice(index + 1).map((newer) => newer.firstEndMs))]),
+    epochs.map((epoch, index) => {
+      const newer = epochs.slice(index + 1).filter((one) => systemOf(one) === systemOf(epoch));
+      return [epoch.epoch, Math.min(...newer.map(({ firstEndMs }) => firstEndMs))];
+    }),
   );
   return streams.flatMap(({ evidence }) =>
     evidence.samples.filter(
@@ -122,7 +128,7 @@ export const onePrimary = defineMeasure({
     const late = lateAcknowledgements(streams, epochs);
     const writes = epochs.reduce((total, epoch) => total + epoch.acknowledged, 0);
     const changed = context.record.observations.some((seen) => seen.name === 'database.failover');
-    const sole = epochs.length === 1 && !changed;
+    const sole = new Set(epochs.map(systemOf)).size === epochs.length && !changed;
     const heard = refused > 0 && `${refused} of ${direct.attempts} writes tried at the old primary itself were refused`;
     const untried = 'no write was tried at the old primary itself, past the DNS name of the database';
     const unheard = 'the old primary itself was never heard to refuse a write';
@@ -130,7 +136,7 @@ export const onePrimary = defineMeasure({
       kind: 'count',
       count: late.length,
       of: `writes acknowledged by an old primary, of ${writes} acknowledged in all`,
-      proven: sole ? 'one server acknowledged every write, and no failover was seen' : heard,
+      proven: sole ? 'one server acknowledged every write of a database, and no failover was seen' : heard,
       figures: [
         ...epochs.map((epoch) => figure(`acknowledged by ${epoch.epoch}`, epoch.acknowledged, 'count')),
         ...(tries.length === 0 ? [] : directFigures(direct)),

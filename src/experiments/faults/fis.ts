@@ -114,13 +114,18 @@ export const prepareTemplate = async (
   return id;
 };
 
-/** Waits until every action of the experiment has taken hold. */
-const untilRunning = async (region: string, id: string, context: FaultContext): Promise<void> => {
+/** Waits until every action of the experiment has taken hold, or has done its work. */
+const untilReached = async (
+  region: string,
+  id: string,
+  wanted: 'running' | 'completed',
+  context: FaultContext,
+): Promise<void> => {
   const { ports, signal, clock } = context;
   for (;;) {
     const now = await ports.fis(region).get(id, signal);
     const actions = Object.values(now?.actions ?? {});
-    if (now?.status === 'running' && actions.every(({ status }) => status === 'running')) return;
+    if (now?.status === wanted && actions.every(({ status }) => status === wanted)) return;
     if (now !== undefined && !isActive(now)) {
       const reason = actions.find(({ status }) => status === 'failed')?.reason ?? now.reason;
       throw failed(`FIS experiment ${id} in ${region} is ${now.status}: ${reason}`, 'See it in the AWS console.');
@@ -129,25 +134,33 @@ const untilRunning = async (region: string, id: string, context: FaultContext): 
   }
 };
 
-/** Starts an experiment with these tags, and waits until it has taken hold. */
+/** Starts an experiment with these tags, and waits until it has taken hold, or has completed what ends by itself. */
 export const startTemplate = async (
   use: FisUse,
   templateId: string,
   tags: Tags,
   context: FaultContext,
+  wanted: 'running' | 'completed' = 'running',
 ): Promise<void> => {
   const token = tokenFor(use, `start ${templateId}`);
   const { id } = await context.ports.fis(use.region).start(templateId, token, tags, context.signal);
-  await untilRunning(use.region, id, context);
+  await untilReached(use.region, id, wanted, context);
 };
 
-/** The experiment of ours whose actions all run now. */
-export const runningExperiment = async (use: FisUse, context: FaultContext): Promise<FisExperiment | undefined> => {
-  const running = (await experimentsOf(use, context)).find(({ status }) => status === 'running');
-  if (running === undefined) return undefined;
-  const detail = await context.ports.fis(use.region).get(running.id, context.signal);
-  return Object.values(detail?.actions ?? {}).every(({ status }) => status === 'running') ? detail : undefined;
+/** The experiment of ours whose actions are all in this state now. */
+export const experimentIn = async (
+  use: FisUse,
+  wanted: 'running' | 'completed',
+  context: FaultContext,
+): Promise<FisExperiment | undefined> => {
+  const found = (await experimentsOf(use, context)).find(({ status }) => status === wanted);
+  if (found === undefined) return undefined;
+  const detail = await context.ports.fis(use.region).get(found.id, context.signal);
+  return Object.values(detail?.actions ?? {}).every(({ status }) => status === wanted) ? detail : undefined;
 };
+
+export const runningExperiment = (use: FisUse, context: FaultContext): Promise<FisExperiment | undefined> =>
+  experimentIn(use, 'running', context);
 
 /** Stops whatever of ours still runs, waits until FIS has put things back, and removes the templates. */
 export const endExperiments = async (use: FisUse, context: FaultContext): Promise<void> => {

@@ -32,6 +32,24 @@ export const databaseChanges = (
   return changes;
 };
 
+/** Of a database that spans regions, only who was elected: the others are what targets of one region look at. */
+export const electionsBetween = (
+  before: DatabaseInstance,
+  now: DatabaseInstance,
+  bracket: Bracket,
+): readonly Observation[] =>
+  before.zone === now.zone
+    ? []
+    : [
+        {
+          name: 'database.elected',
+          subject: now.id,
+          ...bracket,
+          source: 'rds',
+          data: { zone: now.zone, from: before.zone },
+        },
+      ];
+
 const finestMs = 1000;
 
 /** Follows every database instance of the environment through the RDS API. */
@@ -44,12 +62,19 @@ export const rdsObserver: Observer = {
         const instance = await session.ports.rds(region.name).describe(region.database.instance, callSignal);
         if (instance !== undefined) found.set(instance.id, instance);
       }
+      const { billing, regions } = session.environment;
+      const home = regions.find(({ zones }) => zones.some(({ name }) => name === billing?.zone));
+      if (billing === undefined || home === undefined) return found;
+      const instance = await session.ports.rds(home.name).describe(billing.instance, callSignal);
+      if (instance !== undefined) found.set(instance.id, instance);
       return found;
     };
     await compareLooks(session, 'rds', signal, lost, finestMs, look, (before, now, bracket) => {
       for (const [id, instance] of now) {
         const earlier = before.get(id);
-        if (earlier !== undefined) for (const change of databaseChanges(earlier, instance, bracket)) see(change);
+        if (earlier === undefined) continue;
+        const changesOf = id === session.environment.billing?.instance ? electionsBetween : databaseChanges;
+        for (const change of changesOf(earlier, instance, bracket)) see(change);
       }
     });
   },

@@ -11,13 +11,14 @@ import { createDataPlane } from './data-plane.ts';
 import { createEc2 } from './ec2.ts';
 import { createEksPods } from './eks-pods.ts';
 import { createFis } from './fis.ts';
-import { subnetResources } from './fis-targets.ts';
+import { hostResources, subnetResources } from './fis-targets.ts';
 import type { AwsResponse, Service } from './protocol.ts';
 import { refuseQuery } from './protocol.ts';
 import { createRds, databaseResources, forceFailover } from './rds.ts';
 import { createRoute53 } from './route53.ts';
 import { bucketResources, createS3, pauseReplication } from './s3.ts';
 import { type SignatureProblem, scopeOf, verifySignature } from './signature.ts';
+import { sendCommand } from './ssm-commands.ts';
 import { createSts } from './sts.ts';
 import { createWorld } from './world.ts';
 
@@ -182,6 +183,7 @@ const createServices = (
       if (type === 'aws:ec2:subnet') return subnetResources(region);
       if (type === 'aws:s3:bucket') return await bucketResources(layout, region.name);
       if (type === 'aws:eks:pod') return await pods.resources(region.name);
+      if (type === 'aws:ec2:instance') return hostResources(region);
       return type === 'aws:rds:db' ? await databaseResources(layout, region.name) : [];
     },
     rebootDatabase: async (region, arn, isFailover) => {
@@ -191,6 +193,8 @@ const createServices = (
     pauseReplication: (region, { durationMs, ...request }) =>
       pauseReplication(layout, region.name, { ...request, forMs: scaled(layout, durationMs) + pauseMarginMs }),
     podAddress: (region, arn) => pods.address(region.name, arn),
+    sendCommand: (document, parameters, hosts) =>
+      sendCommand(document, parameters, hosts, { layout, world, real: (documentedMs) => scaled(layout, documentedMs) }),
     onState: (experiment) => truth('fis.state', experiment.id, { status: experiment.state.status }),
   });
   const monitoring = createCloudWatch(world, clock, (region, alarm) => {

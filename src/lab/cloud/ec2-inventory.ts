@@ -1,7 +1,7 @@
 import { AwsError } from './aws-error.ts';
 import { checkedTags, described, type Ec2Operation, filtersOf, tagSet, tagValues } from './ec2-call.ts';
 import { filtered } from './form.ts';
-import type { RegionWorld, Subnet, Tags } from './world.ts';
+import type { Host, RegionWorld, Subnet, Tags } from './world.ts';
 
 const subnetValues = (subnet: Subnet, filter: string): readonly string[] | undefined => {
   const values: Readonly<Record<string, string>> = {
@@ -116,8 +116,51 @@ const describeVpcs: Ec2Operation = (call) => {
   });
 };
 
+const hostValues = (host: Host, filter: string): readonly string[] | undefined => {
+  const values: Readonly<Record<string, string>> = {
+    'availability-zone': host.zone,
+    'instance-id': host.id,
+    'instance-state-name': 'running',
+    'private-ip-address': host.address,
+    'subnet-id': host.subnetId,
+  };
+  const value = values[filter];
+  return value === undefined ? tagValues(host.tags, filter) : [value];
+};
+
+const describeInstances: Ec2Operation = (call) => {
+  const { items, next } = described(call, call.region.hosts, {
+    ids: { parameter: 'InstanceId', notFound: 'InvalidInstanceID.NotFound' },
+    idOf: (host) => host.id,
+    valuesOf: hostValues,
+  });
+  return () => ({
+    reservationSet: {
+      item: items.map((host) => ({
+        reservationId: host.id.replace(/^i-/, 'r-'),
+        ownerId: call.world.account,
+        instancesSet: {
+          item: [
+            {
+              instanceId: host.id,
+              instanceState: { code: 16, name: 'running' },
+              privateIpAddress: host.address,
+              placement: { availabilityZone: host.zone },
+              subnetId: host.subnetId,
+              vpcId: call.region.vpcId,
+              tagSet: tagSet(host.tags),
+            },
+          ],
+        },
+      })),
+    },
+    nextToken: next,
+  });
+};
+
 const tagsOf = (region: RegionWorld, id: string): Tags | undefined =>
   region.subnets.find((subnet) => subnet.id === id)?.tags ??
+  region.hosts.find((host) => host.id === id)?.tags ??
   region.acls.get(id)?.tags ??
   region.routeTables.get(id)?.tags;
 
@@ -157,6 +200,7 @@ const deleteTags: Ec2Operation = ({ form, region }) => {
 
 export const inventoryOperations: Readonly<Record<string, Ec2Operation>> = {
   DescribeSubnets: describeSubnets,
+  DescribeInstances: describeInstances,
   DescribeAvailabilityZones: describeZones,
   DescribeRegions: describeRegions,
   DescribeVpcs: describeVpcs,

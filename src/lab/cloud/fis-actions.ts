@@ -3,9 +3,11 @@ import { replaceAclAssociation } from './ec2-acls.ts';
 import { addRouteAssociation, replaceRouteAssociation } from './ec2-routes.ts';
 import { isoDurationMs } from './fis-catalogue.ts';
 import { newId } from './names.ts';
+import type { Command } from './ssm-commands.ts';
 import {
   type AclEntry,
   aclOfSubnet,
+  type Host,
   type NetworkAcl,
   type RegionWorld,
   type RouteTable,
@@ -15,6 +17,8 @@ import {
 
 /** What an action did, and how it is taken back. `end` says what could not be taken back, if anything. */
 export interface Effect {
+  /** It has ended by itself: its duration is not waited for. */
+  readonly isDone?: boolean;
   end(): Promise<string | undefined>;
 }
 
@@ -26,6 +30,7 @@ export interface ActionContext {
   rebootDatabase(arn: string, forceFailover: boolean): Promise<void>;
   /** Resolves once the bucket's replication stands still, with what resumes it. */
   pauseReplication(request: ReplicationPause): Promise<() => Promise<void>>;
+  sendCommand(documentArn: string, documentParameters: string, hosts: readonly Host[]): Promise<Command>;
   /** `<zone>:<port>` of a pod; `undefined` when it is gone or does not listen. */
   podAddress(arn: string): Promise<string | undefined>;
 }
@@ -301,12 +306,27 @@ const delayPods: Begin = async (parameters, arns, { world, podAddress }) => {
   return { end };
 };
 
+/** `aws:ssm:send-command`: the document runs on the hosts; ending it early takes back what it did. */
+const runCommand: Begin = async (parameters, arns, { region, sendCommand }) => {
+  const hosts = region.hosts.filter(({ arn }) => arns.includes(arn));
+  const document = parameters['documentArn'] ?? '';
+  const command = await sendCommand(document, parameters['documentParameters'] ?? '{}', hosts);
+  return {
+    isDone: command.isDone,
+    end: async () => {
+      await command.cancel();
+      return undefined;
+    },
+  };
+};
+
 const beginnings: Readonly<Record<string, Begin>> = {
   'aws:network:disrupt-connectivity': disruptConnectivity,
   'aws:network:route-table-disrupt-cross-region-connectivity': disruptRoutes,
   'aws:eks:pod-network-latency': delayPods,
   'aws:rds:reboot-db-instances': rebootDatabases,
   'aws:s3:bucket-pause-replication': pauseReplication,
+  'aws:ssm:send-command': runCommand,
   'aws:fis:wait': async () => nothingToEnd,
 };
 

@@ -100,6 +100,16 @@ export const actionCatalogue: Readonly<Record<string, ActionDescription>> = {
       prefixes: { description: 'Prefixes of the replication rules to pause, separated by commas.', required: false },
     },
   },
+  'aws:ssm:send-command': {
+    description: 'Runs the Systems Manager API action SendCommand on the target EC2 instances.',
+    targets: { Instances: 'aws:ec2:instance' },
+    parameters: {
+      documentArn: { description: 'The ARN of the document.', required: true },
+      documentParameters: { description: 'The parameters of the document, as a JSON object.', required: false },
+      documentVersion: { description: 'The version of the document.', required: false },
+      duration,
+    },
+  },
   'aws:fis:wait': { description: 'Waits.', targets: {}, parameters: { duration } },
 };
 

@@ -162,7 +162,8 @@ const runAction = async (
   }
   action.state = { status: 'running', reason: 'Action is running.' };
   const durationMs = isoDurationMs(action.parameters?.['duration'] ?? '') ?? 0;
-  const isWhole = durationMs === 0 || (await pause(experiment, clock, context.real(durationMs)));
+  const isWhole =
+    durationMs === 0 || effect.isDone === true || (await pause(experiment, clock, context.real(durationMs)));
   if (!isWhole) action.state = { status: 'stopping', reason: 'Action is stopping.' };
   const notRestored = await effect.end().catch((error: unknown) => messageOf(error));
   if (notRestored !== undefined) {

@@ -29,6 +29,20 @@ const subnetResource = (subnet: Subnet): Resource => ({
 
 export const subnetResources = (region: RegionWorld): readonly Resource[] => region.subnets.map(subnetResource);
 
+export const hostResources = (region: RegionWorld): readonly Resource[] =>
+  region.hosts.map((host) => ({
+    arn: host.arn,
+    tags: host.tags,
+    attributes: {
+      InstanceId: host.id,
+      'Placement.AvailabilityZone': host.zone,
+      PrivateIpAddress: host.address,
+      'State.Name': 'running',
+      SubnetId: host.subnetId,
+    },
+    parameters: {},
+  }));
+
 const isChosen = (target: TemplateTarget, resource: Resource): boolean =>
   Object.entries(target.resourceTags ?? {}).every(([key, value]) => resource.tags[key] === value) &&
   (target.filters ?? []).every(({ path, values }) => values.includes(resource.attributes[path] ?? '')) &&

@@ -63,6 +63,7 @@ beforeEach(() => {
       return async () => void paused.splice(paused.indexOf(request), 1);
     },
     podAddress: async (_one, podArn) => (podArn.includes('gone') ? undefined : `us-west-2a:${podPort}`),
+    sendCommand: async () => ({ isDone: true, cancel: async () => undefined }),
     onState: (experiment) => states.push(experiment.state.status),
   });
 });

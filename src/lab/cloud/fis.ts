@@ -27,6 +27,7 @@ export interface FisDependencies {
   rebootDatabase(region: RegionWorld, arn: string, forceFailover: boolean): Promise<void>;
   pauseReplication(region: RegionWorld, request: ReplicationPause): Promise<() => Promise<void>>;
   podAddress(region: RegionWorld, arn: string): Promise<string | undefined>;
+  readonly sendCommand: EngineContext['action']['sendCommand'];
   /** Told about every state an experiment enters. */
   onState(experiment: Experiment): void;
 }
@@ -140,6 +141,7 @@ const engineContext = ({ region, state, dependencies }: Call): EngineContext => 
     rebootDatabase: (arn, forceFailover) => dependencies.rebootDatabase(region, arn, forceFailover),
     pauseReplication: (request) => dependencies.pauseReplication(region, request),
     podAddress: (arn) => dependencies.podAddress(region, arn),
+    sendCommand: dependencies.sendCommand,
   },
   onState: dependencies.onState,
 });

@@ -14,6 +14,10 @@ export const routeAssociationIdOf = (of: string): string => stableId('rtbassoc',
 export const peeringIdOf = (one: string, other: string): string =>
   stableId('pcx', one < other ? `${one} ${other}` : `${other} ${one}`);
 
+export const hostIdOf = (server: string): string => stableId('i', server);
+export const hostArnOf = (account: string, region: string, server: string): string =>
+  `arn:aws:ec2:${region}:${account}:instance/${hostIdOf(server)}`;
+
 export const subnetArnOf = (account: string, region: string, zone: string): string =>
   `arn:aws:ec2:${region}:${account}:subnet/${subnetIdOf(zone)}`;
 

@@ -1,7 +1,10 @@
 import type { Environment } from '../../core/environment.ts';
+import { databaseNodes } from '../layout.ts';
 import {
   aclAssociationIdOf,
   defaultAclIdOf,
+  hostArnOf,
+  hostIdOf,
   mainRouteTableIdOf,
   peeringIdOf,
   routeAssociationIdOf,
@@ -68,6 +71,18 @@ export interface Subnet {
   readonly tags: Tags;
 }
 
+/** The machine under a PostgreSQL server, as an EC2 instance that SSM can run commands on. */
+export interface Host {
+  readonly id: string;
+  readonly arn: string;
+  /** `postgres/<server>` runs on it. */
+  readonly server: string;
+  readonly zone: string;
+  readonly subnetId: string;
+  readonly address: string;
+  readonly tags: Tags;
+}
+
 export type AlarmState = 'OK' | 'ALARM' | 'INSUFFICIENT_DATA';
 
 export interface Alarm {
@@ -83,6 +98,7 @@ export interface RegionWorld {
   readonly vpcId: string;
   readonly cidr: string;
   readonly subnets: readonly Subnet[];
+  readonly hosts: readonly Host[];
   readonly acls: Map<string, NetworkAcl>;
   readonly aclAssociations: Map<string, AclAssociation>;
   readonly routeTables: Map<string, RouteTable>;
@@ -120,6 +136,31 @@ const alarmOf = (template: string, region: string, nowMs: number): Alarm => {
   const name = arn.split(':alarm:')[1] ?? arn;
   return { arn, name, state: 'OK', reason: 'Unchecked: Initial alarm creation', updatedAtMs: nowMs };
 };
+
+const firstHostNumber = 10;
+
+const hostsOf = (environment: Environment, region: string, subnets: readonly Subnet[]): readonly Host[] =>
+  databaseNodes(environment)
+    .filter((node) => node.region === region)
+    .flatMap(({ server, zone, instance }, index): Host[] => {
+      const subnet = subnets.find((one) => one.zone === zone);
+      if (subnet === undefined) return [];
+      return [
+        {
+          id: hostIdOf(server),
+          arn: hostArnOf(environment.aws.account, region, server),
+          server,
+          zone,
+          subnetId: subnet.id,
+          address: subnet.cidr.replace(/\.\d+\/\d+$/, `.${firstHostNumber + index}`),
+          tags: {
+            Name: `postgres-${server}`,
+            'blackstart:environment': environment.name,
+            'blackstart:database': instance,
+          },
+        },
+      ];
+    });
 
 const regionWorld = (environment: Environment, region: string, index: number, nowMs: number): RegionWorld => {
   const zones = environment.regions[index]?.zones ?? [];
@@ -169,6 +210,7 @@ const regionWorld = (environment: Environment, region: string, index: number, no
     vpcId,
     cidr: cidrOf(index),
     subnets,
+    hosts: hostsOf(environment, region, subnets),
     acls: byId([acl]),
     aclAssociations: byId(aclAssociations),
     routeTables: byId([main, ...tables]),

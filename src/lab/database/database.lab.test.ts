@@ -1,11 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { Client } from 'pg';
+import type { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { poll, systemClock } from '../../core/clock.ts';
-import { callControl } from '../control.ts';
-import { forwardPort, type LabLayout, type Place } from '../layout.ts';
+import { systemClock } from '../../core/clock.ts';
+import { insertText, labDatabase } from '../../testing/lab-database.ts';
+import type { Place } from '../layout.ts';
 import { labEnvironment, type StartedComponents, startComponents } from '../testing.ts';
-import type { Description } from './instance.ts';
 
 const west = 'conversations-us-west-2';
 const east = 'conversations-us-east-1';
@@ -13,64 +12,9 @@ const europe = 'conversations-eu-central-1';
 
 let lab: StartedComponents;
 
-const instances = async (): Promise<readonly Description[]> =>
-  (await callControl(lab.layout, 'database', 'GET', '/instances')) as readonly Description[];
-
-const instance = async (id: string): Promise<Description> => {
-  const found = (await instances()).find((one) => one.id === id);
-  if (found === undefined) throw new Error(`no instance ${id}`);
-  return found;
-};
-
-const until = async <T>(what: string, look: () => Promise<T | undefined>, limitMs = 20_000): Promise<T> => {
-  const late = new Error(`not within ${limitMs} ms: ${what}\n${lab.log('database')}`);
-  const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(late), limitMs);
-  try {
-    return await poll(systemClock, 20, controller.signal, look);
-  } finally {
-    clearTimeout(timer);
-  }
-};
-
-const untilInstance = (id: string, what: string, holds: (one: Description) => boolean): Promise<Description> =>
-  until(`${id} ${what}`, async () => {
-    const now = await instance(id);
-    return now.status === 'available' && holds(now) ? now : undefined;
-  });
-
-const act = (id: string, action: string, body?: unknown): Promise<unknown> =>
-  callControl(lab.layout, 'database', 'POST', `/instances/${id}/${action}`, body === undefined ? {} : { body });
-
-const connect = async (layout: LabLayout, zone: string, from: Place = 'operator'): Promise<Client> => {
-  const client = new Client({
-    host: '127.0.0.1',
-    port: forwardPort(layout, from, `postgres/${zone}`),
-    user: layout.databaseUser,
-    password: layout.databasePassword,
-    database: layout.environment.service.databaseName,
-    connectionTimeoutMillis: 1000,
-    query_timeout: 3000,
-  });
-  client.on('error', () => undefined);
-  await client.connect();
-  return client;
-};
-
-const sql = async (zone: string, text: string, values: unknown[] = [], from: Place = 'operator') => {
-  const client = await connect(lab.layout, zone, from);
-  try {
-    return await client.query(text, values);
-  } finally {
-    client.end().catch(() => undefined);
-  }
-};
-
-const insert = 'INSERT INTO blackstart_ledger (stream, index) VALUES ($1, $2)';
-const indexesIn = async (zone: string, stream: string): Promise<readonly number[]> =>
-  (await sql(zone, 'SELECT index::int FROM blackstart_ledger WHERE stream = $1 ORDER BY index', [stream])).rows.map(
-    (row) => row.index,
-  );
+const { instances, instance, until, untilInstance, act, connect, sql, indexesIn, isolate, heal, truthAt } = labDatabase(
+  () => lab,
+);
 
 /** Writes numbered rows to wherever `zone()` says, from the client's side, and keeps what was acknowledged. */
 const startWriter = (stream: string, zone: () => string, from: Place) => {
@@ -83,9 +27,9 @@ const startWriter = (stream: string, zone: () => string, from: Place) => {
       try {
         if (client === undefined || at !== zone()) {
           at = zone();
-          client = await connect(lab.layout, at, from);
+          client = await connect(at, from);
         }
-        await client.query(insert, [stream, index]);
+        await client.query(insertText, [stream, index]);
         acknowledged.push({ index, zone: at, atMs: systemClock.monotonicMs() });
       } catch {
         client?.end().catch(() => undefined);
@@ -103,18 +47,6 @@ const startWriter = (stream: string, zone: () => string, from: Place) => {
       await done;
     },
   };
-};
-
-const isolate = (id: string, place: Place): Promise<unknown> =>
-  callControl(lab.layout, 'links', 'PUT', `/rules/${id}`, {
-    body: { match: { isolate: [place] }, effect: { kind: 'blackhole' }, owner: 'test' },
-  });
-const heal = (id: string): Promise<unknown> => callControl(lab.layout, 'links', 'DELETE', `/rules/${id}`);
-
-const truthAt = (event: string, subject: string): number => {
-  const found = lab.truth().findLast((one) => one.event === event && one.subject === subject);
-  if (found === undefined) throw new Error(`no ${event} of ${subject}`);
-  return found.atMs;
 };
 
 const startLab = async (): Promise<void> => {
@@ -166,10 +98,10 @@ describe('what clients find', () => {
   });
 
   test('replicas refuse writes and lag as documented, scaled', async () => {
-    await expect(sql('us-east-1a', insert, ['refused', 1])).rejects.toMatchObject({ code: '25006' });
-    await sql('us-west-2a', insert, ['lag', 1]);
+    await expect(sql('us-east-1a', insertText, ['refused', 1])).rejects.toMatchObject({ code: '25006' });
+    await sql('us-west-2a', insertText, ['lag', 1]);
     const ackedMs = systemClock.monotonicMs();
-    const reader = await connect(lab.layout, 'us-east-1a');
+    const reader = await connect('us-east-1a');
     await until('the row on the replica', async () => {
       const { rowCount } = await reader.query("SELECT 1 FROM blackstart_ledger WHERE stream = 'lag'");
       return rowCount === 1 ? true : undefined;
@@ -221,8 +153,8 @@ describe('a zone fails', () => {
     expect(await instance(west)).toMatchObject({ secondaryZone: null });
     await heal('zone');
     await untilInstance(west, 'redundant again', (one) => one.secondaryZone === 'us-west-2a');
-    await expect(sql('us-west-2a', insert, ['old', 1])).rejects.toMatchObject({ code: '25006' });
-    await sql('us-west-2b', insert, ['after', 1]);
+    await expect(sql('us-west-2a', insertText, ['old', 1])).rejects.toMatchObject({ code: '25006' });
+    await sql('us-west-2b', insertText, ['after', 1]);
     expect(await indexesIn('us-west-2a', 'after')).toEqual([1]);
     await until('replicas follow the new writer', async () =>
       (await indexesIn('us-east-1a', 'after')).length === 1 ? true : undefined,
@@ -232,7 +164,7 @@ describe('a zone fails', () => {
   test('commits wait for a lost standby, then go on without it, and it returns', async () => {
     await isolate('standby', 'zone/us-west-2b');
     const startedMs = systemClock.monotonicMs();
-    await sql('us-west-2a', insert, ['alone', 1]);
+    await sql('us-west-2a', insertText, ['alone', 1]);
     expect(systemClock.monotonicMs() - startedMs).toBeGreaterThan(300);
     expect(await instance(west)).toMatchObject({ status: 'available', zone: 'us-west-2a', secondaryZone: null });
     await heal('standby');
@@ -243,7 +175,7 @@ describe('a zone fails', () => {
 
   test('a writer whose standby is lost is started again in place, not replaced by what lacks commits', async () => {
     await isolate('standby', 'zone/us-west-2b');
-    await sql('us-west-2a', insert, ['alone', 1]);
+    await sql('us-west-2a', insertText, ['alone', 1]);
     await untilInstance(west, 'without a standby', (one) => one.secondaryZone === null);
     await expect(act(west, 'failover')).rejects.toMatchObject({ code: 'InvalidDBInstanceState' });
     const pid = (await instance(west)).nodes.find(({ zone }) => zone === 'us-west-2a')?.pid ?? 0;
@@ -272,7 +204,7 @@ describe('a zone fails', () => {
     await expect(act(west, 'failover')).rejects.toMatchObject({ code: 'InvalidDBInstanceState' });
     await expect(act(west, 'promote')).rejects.toMatchObject({ code: 'InvalidDBInstanceState' });
     await untilInstance(west, 'home', ({ zone, secondaryZone }) => zone === 'us-west-2a' && secondaryZone !== null);
-    await sql('us-west-2a', insert, ['home', 1]);
+    await sql('us-west-2a', insertText, ['home', 1]);
     expect(await indexesIn('us-west-2b', 'home')).toEqual([1]);
   });
 });
@@ -294,17 +226,17 @@ describe('a region fails', () => {
     const fencedMs = truthAt('database.fenced', west);
     expect(fencedMs).toBeLessThan(truthAt('database.promoted', 'postgres/us-east-1a'));
     for (const { atMs } of inside.acknowledged) expect(atMs).toBeLessThan(fencedMs);
-    await sql('us-east-1a', insert, ['east', 1]);
+    await sql('us-east-1a', insertText, ['east', 1]);
 
     await heal('region');
     await systemClock.sleep(500);
     expect(await instance(west)).toMatchObject({ status: 'stopped' });
-    await expect(sql('us-west-2a', insert, ['late', 1])).rejects.toThrow();
-    await expect(sql('us-west-2b', insert, ['late', 1])).rejects.toThrow();
+    await expect(sql('us-west-2a', insertText, ['late', 1])).rejects.toThrow();
+    await expect(sql('us-west-2b', insertText, ['late', 1])).rejects.toThrow();
 
     await act(west, 'replica-of', { source: east });
     await untilInstance(west, 'a replica', ({ source }) => source === east);
-    await expect(sql('us-west-2a', insert, ['late', 1])).rejects.toMatchObject({ code: '25006' });
+    await expect(sql('us-west-2a', insertText, ['late', 1])).rejects.toMatchObject({ code: '25006' });
     await untilInstance(europe, 'following', ({ source }) => source === west);
     await until('the eastern row in the west', async () =>
       (await indexesIn('us-west-2a', 'east')).length === 1 ? true : undefined,
@@ -315,7 +247,7 @@ describe('a region fails', () => {
     await act(east, 'replica-of', { source: west });
     await untilInstance(east, 'a replica', ({ source }) => source === west);
     await untilInstance(west, 'redundant', ({ secondaryZone }) => secondaryZone === 'us-west-2b');
-    await sql('us-west-2a', insert, ['home', 1]);
+    await sql('us-west-2a', insertText, ['home', 1]);
     for (const zone of ['us-west-2b', 'us-east-1a', 'eu-central-1a']) {
       await until(`both rows in ${zone}`, async () =>
         (await indexesIn(zone, 'home')).length === 1 && (await indexesIn(zone, 'east')).length === 1 ? true : undefined,
@@ -330,7 +262,7 @@ describe('a promotion is called off', () => {
   afterEach(() => lab.stop());
 
   test('the fenced primary starts again with all it acknowledged, and the promoted one becomes its copy', async () => {
-    await sql('us-west-2a', insert, ['before', 1]);
+    await sql('us-west-2a', insertText, ['before', 1]);
     await isolate('region', 'region/us-west-2');
     await act(east, 'promote');
     await untilInstance(east, 'a primary', ({ source }) => source === null);
@@ -341,7 +273,7 @@ describe('a promotion is called off', () => {
     expect(await indexesIn('us-west-2a', 'before')).toEqual([1]);
     await act(east, 'replica-of', { source: west });
     await untilInstance(east, 'a replica', ({ source, status }) => source === west && status === 'available');
-    await sql('us-west-2a', insert, ['after', 1]);
+    await sql('us-west-2a', insertText, ['after', 1]);
     await until('the row in the east', async () =>
       (await indexesIn('us-east-1a', 'after')).length === 1 ? true : undefined,
     );

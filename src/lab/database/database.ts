@@ -6,7 +6,7 @@ import { messageOf } from '../../core/errors.ts';
 import type { Component, ComponentContext } from '../component.ts';
 import { ControlError, type ControlRoute, serveControl } from '../control.ts';
 import { guardServers } from '../guard.ts';
-import { type DatabaseNode, databaseNodes, scaled, scaledTimeout } from '../layout.ts';
+import { clusterOf, type DatabaseNode, databaseNodes, scaled, scaledTimeout } from '../layout.ts';
 import { databaseFolders, type Installation, prepareInstallation } from './binaries.ts';
 import {
   createInstances,
@@ -14,23 +14,26 @@ import {
   describe,
   type Instance,
   instanceOf,
-  observerOf,
   type Service,
   setStatus,
+  spansRegions,
   standbyOf,
 } from './instance.ts';
 import {
   keepFollowing,
   keepSynchronous,
+  type Look,
   lookAt,
   type MonitorState,
   newMonitorState,
   publish,
   zoneAnswers,
 } from './monitor.ts';
-import { coldCopy, createNode, initialise, type PostgresNode } from './node.ts';
+import { coldCopy, createNode, initialise, type PostgresNode, writePasswordFile } from './node.ts';
 import { failOver, promote, rebuildNode, replicaOf, startStopped } from './operations.ts';
+import { type Election, elect, isMajority, type Votes, votesOn } from './quorum.ts';
 
+const switchesBody = z.strictObject({ fencing: z.boolean() });
 const sourceBody = z.strictObject({ source: z.string().min(1) });
 
 const routesOf = (service: Service): readonly ControlRoute[] => [
@@ -38,6 +41,18 @@ const routesOf = (service: Service): readonly ControlRoute[] => [
     route: 'GET /instances',
     answer: () => service.instances.map((instance) => describe(service, instance)),
   },
+  { route: 'GET /switches', answer: () => service.switches },
+  {
+    route: 'PUT /switches',
+    answer: ({ body }) => {
+      const parsed = switchesBody.safeParse(body);
+      if (!parsed.success) throw new ControlError(400, 'InvalidParameterValue', 'the body is {"fencing": true|false}');
+      Object.assign(service.switches, parsed.data);
+      service.context.truth('database.fencing-switched', 'database', parsed.data);
+      return service.switches;
+    },
+  },
+  { route: 'POST /servers/:server/kill', answer: ({ params }) => killServerOf(service, params['server']) },
   {
     route: 'POST /instances/:id/failover',
     answer: ({ params }) => failOver(service, instanceOf(service, params['id'] ?? ''), 'manual'),
@@ -59,6 +74,15 @@ const routesOf = (service: Service): readonly ControlRoute[] => [
     },
   },
 ];
+
+/** Every process of a server dies at once, as by kill -9 on its host; what follows is the control's business. */
+const killServerOf = async (service: Service, name = ''): Promise<unknown> => {
+  const node = service.instances.flatMap(({ nodes }) => nodes).find(({ server }) => server === name);
+  if (node === undefined) throw new ControlError(404, 'NotFound', `there is no PostgreSQL server ${name}`);
+  const pid = node.pid();
+  if (pid === undefined) throw new ControlError(409, 'NotRunning', `PostgreSQL server ${name} does not run`);
+  return { server: name, pid, atMs: await node.kill('killed on its host') };
+};
 
 /** Work of its own pace that no check waits for; an operation does. One at a time per instance. */
 const startUpkeep = (service: Service, instance: Instance, what: string, work: () => Promise<void>): void => {
@@ -88,38 +112,67 @@ const keepStandby = (service: Service, instance: Instance): void => {
   }
   startUpkeep(service, instance, `rebuild of ${standby.id}`, async () => {
     if (!(await zoneAnswers(service, instance, standby)) || instance.status === 'stopped') return;
-    await rebuildNode(service, instance, standby, instance.writer.zone, service.context.signal);
+    await rebuildNode(service, instance, standby, instance.writer.server, service.context.signal);
     instance.standbyStale = false;
   });
 };
 
-/** The writer has failed its checks: its standby takes over if it can; a server that is down is started again. */
-const onWriterLost = async (service: Service, instance: Instance): Promise<void> => {
-  const standby = standbyOf(instance);
-  const timeoutMs = scaledTimeout(service.context.layout, service.context.layout.settings.database.checkTimeout);
-  if (standby !== undefined && instance.synchronised && instance.source === undefined) {
-    const session = service.session(observerOf(instance), standby);
-    const [row] = await session.query('SELECT pg_is_in_recovery() AS recovery', timeoutMs);
-    if (row?.['recovery'] === true) {
-      failOver(service, instance, 'automatic');
-      return;
-    }
+/** Acts on what an election found; true when the standby takes over. */
+const takesOver = (service: Service, instance: Instance, standby: PostgresNode, result: Election): boolean => {
+  const { truth, log } = service.context;
+  if (result.kind === 'elected') {
+    truth('database.elected', instance.id, { zone: standby.zone, why: result.why, seenBy: result.seenBy });
+    instance.refusedWhy = undefined;
+    if (instance.operation !== undefined || instance.status !== 'available' || !instance.synchronised) return false;
+    failOver(service, instance, 'automatic');
+    return true;
   }
+  if (result.kind === 'refused' && instance.refusedWhy !== result.why) {
+    truth('database.election-refused', instance.id, { why: result.why, seenBy: result.seenBy });
+    log(`${instance.id}: no election: ${result.why}`);
+    instance.refusedWhy = result.why;
+  }
+  return false;
+};
+
+/** The writer has failed its checks: its standby takes over if it can; a server that is down is started again. */
+const onWriterLost = (service: Service, instance: Instance, election: Election | undefined): void => {
+  const standby = standbyOf(instance);
+  if (standby !== undefined && election !== undefined && takesOver(service, instance, standby, election)) return;
   if (instance.writer.pid() === undefined) restart(service, instance, instance.writer);
+};
+
+/** A look that counts: a writer that only the control plane beside it sees may be the one that is cut off. */
+const lookWithMajority = async (service: Service, instance: Instance, voting?: Promise<Votes>): Promise<Look> => {
+  const { layout } = service.context;
+  const [look, votes] = await Promise.all([
+    lookAt(service, instance, scaledTimeout(layout, layout.settings.database.checkTimeout)),
+    voting,
+  ]);
+  if (votes === undefined || isMajority(votes.seenBy.length, votes)) return look;
+  throw new Error(`only ${votes.seenBy.length} of ${votes.observers} observers see it`);
 };
 
 export const check = async (service: Service, instance: Instance, state: MonitorState): Promise<void> => {
   const { layout, log } = service.context;
-  const { checkTimeout, checkFailures } = layout.settings.database;
+  const { checkFailures } = layout.settings.database;
   if (!instance.published) await publish(service, instance);
   const writer = instance.writer;
+  const standby = standbyOf(instance);
+  const canTakeOver = standby !== undefined && instance.synchronised && instance.source === undefined;
+  // The last look before a decision and the votes that it needs wait for the same time-out.
+  const isLast = canTakeOver && state.failures + 1 >= checkFailures;
+  const spans = spansRegions(instance);
+  const voting = isLast || spans ? votesOn(service, writer) : undefined;
+  const election = isLast && voting !== undefined ? elect(service, voting, standby) : undefined;
   try {
-    const look = await lookAt(service, instance, scaledTimeout(layout, checkTimeout));
+    const look = await lookWithMajority(service, instance, spans ? voting : undefined);
     if (instance.operation !== undefined || instance.writer !== writer) return;
     state.failures = 0;
+    instance.refusedWhy = undefined;
     if (instance.source === undefined) await keepSynchronous(service, instance, state, look);
     else if ((await keepFollowing(service, instance, state, look)) === 'rebuild') {
-      const upstream = instanceOf(service, instance.source).writer.zone;
+      const upstream = instanceOf(service, instance.source).writer.server;
       startUpkeep(service, instance, `rebuild of ${writer.id}`, () =>
         rebuildNode(service, instance, writer, upstream, service.context.signal),
       );
@@ -129,7 +182,8 @@ export const check = async (service: Service, instance: Instance, state: Monitor
     state.failures += 1;
     state.previous = undefined;
     log(`${instance.id}: check ${state.failures} of its writer in ${writer.zone} failed: ${messageOf(error)}`);
-    if (state.failures >= checkFailures && instance.operation === undefined) await onWriterLost(service, instance);
+    if (state.failures < checkFailures || instance.operation !== undefined) return;
+    onWriterLost(service, instance, await election);
   }
 };
 
@@ -154,6 +208,7 @@ const monitor = async (service: Service, instance: Instance): Promise<void> => {
   }
 };
 
+/** Makes one database of its own: its first server, and copies of that one for the others. */
 const bringUp = async (
   context: ComponentContext,
   installation: Installation,
@@ -164,15 +219,27 @@ const bringUp = async (
   const standby = specs.find((spec) => spec.role === 'standby');
   const first = nodes.find((node) => node.id === primary?.id);
   if (primary === undefined || first === undefined) throw new Error('the environment has no primary region');
-  await initialise(context.layout, installation, first.dataDir);
+  await initialise(context.layout, installation, first.dataDir, primary.databaseName);
+  const own = nodes.filter(({ id }) => specs.some((spec) => spec.id === id));
   await Promise.all(
-    nodes.map(async (node) => {
+    own.map(async (node) => {
       if (node !== first) await coldCopy(installation, first.dataDir, node.dataDir);
-      const upstream = node === first ? undefined : primary.zone;
-      await node.configure({ upstream, synchronous: node === first ? standby?.zone : undefined });
+      const upstream = node === first ? undefined : primary.server;
+      await node.configure({ upstream, synchronous: node === first ? standby?.server : undefined });
     }),
   );
-  await Promise.all(nodes.map((node) => node.start(context.signal)));
+  await Promise.all(own.map((node) => node.start(context.signal)));
+};
+
+const bringUpAll = async (
+  context: ComponentContext,
+  installation: Installation,
+  specs: readonly DatabaseNode[],
+  nodes: readonly PostgresNode[],
+): Promise<void> => {
+  await writePasswordFile(context.layout, installation);
+  const clusters = Map.groupBy(specs, clusterOf);
+  await Promise.all([...clusters.values()].map((own) => bringUp(context, installation, own, nodes)));
 };
 
 const readyWithinMs = 30_000;
@@ -226,10 +293,11 @@ export const component: Component = {
       guard.dismiss();
       await removeOutside(context);
     });
-    await bringUp(context, installation, specs, nodes);
+    await bringUpAll(context, installation, specs, nodes);
     const service: Service = {
       context,
       instances: createInstances(specs, nodes),
+      switches: { fencing: layout.settings.database.fencing },
       session: createSessions(layout),
     };
     await untilServing(service, new Map(service.instances.map((instance) => [instance, newMonitorState()])));

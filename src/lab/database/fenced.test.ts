@@ -9,11 +9,19 @@ import type { PostgresNode } from './node.ts';
 it('a look that was under way when its instance was fenced does not start the server again', async () => {
   const started: string[] = [];
   const node = (zone: string): PostgresNode =>
-    ({ id: `postgres/${zone}`, zone, pid: () => undefined, start: async () => void started.push(zone) }) as never;
+    ({
+      id: `postgres/${zone}`,
+      server: zone,
+      zone,
+      region: 'us-west-2',
+      pid: () => undefined,
+      start: async () => void started.push(zone),
+    }) as never;
   const [writer, standby] = [node('us-west-2a'), node('us-west-2b')];
   const instance: Instance = {
     id: 'conversations',
     region: 'us-west-2',
+    databaseName: 'conversations',
     nodes: [writer, standby],
     status: 'available',
     writer,
@@ -26,6 +34,7 @@ it('a look that was under way when its instance was fenced does not start the se
     positionBytes: 0,
     operation: undefined,
     upkeep: undefined,
+    refusedWhy: undefined,
     published: true,
     unpublishedWhy: undefined,
   };
@@ -38,6 +47,7 @@ it('a look that was under way when its instance was fenced does not start the se
       signal: new AbortController().signal,
     },
     instances: [instance],
+    switches: { fencing: true },
     session: () => ({
       query: async () => {
         looks += 1;

@@ -20,13 +20,15 @@ export type InstanceStatus =
 export interface Instance {
   readonly id: string;
   readonly region: string;
+  /** The database its clients connect to; instances of one replication have the same. */
+  readonly databaseName: string;
   readonly nodes: readonly PostgresNode[];
   status: InstanceStatus;
   /** The node that clients are sent to; of a replica, the one they may read from. */
   writer: PostgresNode;
   /** Identifier of the instance it replicates from; undefined for a primary. */
   source: string | undefined;
-  /** Zone whose server the writer of a replica was last told to stream from. */
+  /** Server that the writer of a replica was last told to stream from. */
   upstream: string | undefined;
   /** Commits wait for the standby: the writer was told so. */
   quorum: boolean;
@@ -42,6 +44,8 @@ export interface Instance {
   operation: { readonly name: string; readonly abort: AbortController; readonly done: Promise<void> } | undefined;
   /** Upkeep of the standby or of the stream, which an operation waits for. */
   upkeep: Promise<void> | undefined;
+  /** Why the last election was refused, so that it is told once. */
+  refusedWhy: string | undefined;
   /** The DNS control has been told where the writer is. */
   published: boolean;
   /** Why the DNS control did not take it the last time, so that it is logged once. */
@@ -61,35 +65,44 @@ export interface Description {
   readonly nodes: readonly { readonly id: string; readonly zone: string; readonly pid: number | null }[];
 }
 
+/** What can be switched while the lab runs. */
+export interface Switches {
+  /** The old primary is shut before another server takes over. */
+  fencing: boolean;
+}
+
 /** What every part of the database control works on. */
 export interface Service {
   readonly context: Pick<ComponentContext, 'layout' | 'log' | 'truth' | 'signal'>;
   readonly instances: readonly Instance[];
-  /** One kept session per place and server. */
-  session(place: Place, node: PostgresNode): Session;
+  readonly switches: Switches;
+  /** One kept session per place, server and purpose: what is asked on one waits for what was asked before. */
+  session(place: Place, node: PostgresNode, purpose?: 'vote'): Session;
 }
 
 export const createInstances = (
   specs: readonly DatabaseNode[],
   nodes: readonly PostgresNode[],
 ): readonly Instance[] => {
-  const primary = specs.find((spec) => spec.role === 'primary');
   const ids = [...new Set(specs.map((spec) => spec.instance))];
   return ids.flatMap((id): Instance[] => {
     const own = specs.filter((spec) => spec.instance === id);
     const members = nodes.filter((node) => own.some((spec) => spec.id === node.id));
     const writer = members.find((node) => own.some((spec) => spec.id === node.id && spec.role !== 'standby'));
     if (writer === undefined) return [];
-    const isReplica = own.every((spec) => spec.role === 'replica');
+    const [first] = own;
+    const source = first?.source;
+    const upstream = specs.find((spec) => spec.instance === source && spec.role === 'primary');
     return [
       {
         id,
         region: writer.region,
+        databaseName: first?.databaseName ?? '',
         nodes: members,
         status: 'creating',
         writer,
-        source: isReplica ? primary?.instance : undefined,
-        upstream: isReplica ? primary?.zone : undefined,
+        source,
+        upstream: upstream?.server,
         quorum: members.length > 1,
         synchronised: false,
         standbyStreams: false,
@@ -97,6 +110,7 @@ export const createInstances = (
         positionBytes: 0,
         operation: undefined,
         upkeep: undefined,
+        refusedWhy: undefined,
         published: false,
         unpublishedWhy: undefined,
       },
@@ -106,8 +120,8 @@ export const createInstances = (
 
 export const createSessions = (layout: LabLayout): Service['session'] => {
   const sessions = new Map<string, Session>();
-  return (place, node) => {
-    const key = `${place} ${node.id}`;
+  return (place, node, purpose) => {
+    const key = `${place} ${node.id} ${purpose ?? ''}`;
     const session = sessions.get(key) ?? openSession(layout, place, node.id);
     sessions.set(key, session);
     return session;
@@ -117,8 +131,11 @@ export const createSessions = (layout: LabLayout): Service['session'] => {
 export const standbyOf = ({ nodes, writer }: Instance): PostgresNode | undefined =>
   nodes.find((node) => node !== writer);
 
-/** Where RDS looks from: the region's own control plane, in none of its zones. */
-export const observerOf = (instance: Instance): Place => regionPlace(instance.region);
+/** Where RDS looks from: the control plane of the writer's region, in none of its zones. */
+export const observerOf = ({ writer }: Instance): Place => regionPlace(writer.region);
+
+/** Its writer and its standby are in different regions: neither region alone may say which of them is to write. */
+export const spansRegions = ({ nodes }: Instance): boolean => new Set(nodes.map(({ region }) => region)).size > 1;
 
 export const instanceOf = ({ instances }: Service, id: string): Instance => {
   const found = instances.find((instance) => instance.id === id);

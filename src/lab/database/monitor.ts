@@ -1,7 +1,7 @@
 import { systemClock } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
 import { callControl } from '../control.ts';
-import { scaled, scaledTimeout, zonePlace } from '../layout.ts';
+import { type Place, scaled, scaledTimeout, zonePlace } from '../layout.ts';
 import { type Instance, instanceOf, observerOf, rootOf, type Service, standbyOf } from './instance.ts';
 import { type PostgresNode, streamTimeoutMs, synchronousSetting, upstreamSetting } from './node.ts';
 import type { Row } from './session.ts';
@@ -13,7 +13,7 @@ export interface Look {
   readonly inRecovery: boolean;
   readonly positionBytes: number;
   readonly streams: readonly {
-    readonly zone: string;
+    readonly server: string;
     readonly state: string;
     readonly synchronous: boolean;
     readonly flushedBytes: number;
@@ -28,14 +28,14 @@ const lookSql = `
     pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery()
       THEN GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_flush_lsn() END,
       '0/0')::float8 AS position,
-    (SELECT json_agg(json_build_object('zone', application_name, 'state', state,
+    (SELECT json_agg(json_build_object('server', application_name, 'state', state,
         'synchronous', sync_state = 'sync', 'flushedBytes', pg_wal_lsn_diff(flush_lsn, '0/0')))
       FROM pg_stat_replication) AS streams,
     (SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming') AS timeline`;
 
 const streamsOf = (row: Row): Look['streams'] =>
   (Array.isArray(row['streams']) ? row['streams'] : []).map((one: Row) => ({
-    zone: String(one['zone']),
+    server: String(one['server']),
     state: String(one['state']),
     synchronous: one['synchronous'] === true,
     flushedBytes: Number(one['flushedBytes'] ?? -1),
@@ -89,24 +89,30 @@ const settleMs = 300;
 /** Real work, such as a reload or a flush on a busy machine, is not a lost standby. */
 const stallFloorMs = 500;
 
-const setSynchronous = async (service: Service, instance: Instance, zone: string | undefined): Promise<void> => {
-  const session = service.session(observerOf(instance), instance.writer);
+/** Tells a server, as seen from `place`, which standby its commits wait for. */
+export const setSynchronous = async (
+  service: Service,
+  place: Place,
+  node: PostgresNode,
+  standby: PostgresNode | undefined,
+): Promise<void> => {
+  const session = service.session(place, node);
   const timeoutMs = scaledTimeout(service.context.layout, service.context.layout.settings.database.checkTimeout);
-  await session.query(`ALTER SYSTEM SET synchronous_standby_names = ${synchronousSetting(zone)}`, timeoutMs);
+  await session.query(`ALTER SYSTEM SET synchronous_standby_names = ${synchronousSetting(standby?.server)}`, timeoutMs);
   await session.query('SELECT pg_reload_conf()', timeoutMs);
 };
 
 const dropStandby = async (service: Service, instance: Instance, standby: PostgresNode): Promise<void> => {
   // In this order: from here on it may not take over, whether or not the writer hears of it.
   instance.synchronised = false;
-  await setSynchronous(service, instance, undefined);
+  await setSynchronous(service, observerOf(instance), instance.writer, undefined);
   instance.quorum = false;
   service.context.truth('database.synchronous-dropped', instance.id, { zone: standby.zone });
 };
 
 const awaitConfirmation = (service: Service, instance: Instance, state: MonitorState, look: Look): void => {
   const standby = standbyOf(instance);
-  const stream = look.streams.find(({ zone }) => zone === standby?.zone);
+  const stream = look.streams.find(({ server }) => server === standby?.server);
   if (stream?.synchronous !== true || look.atMs < state.quorumSetAtMs + settleMs) return;
   state.confirmBytes ??= look.positionBytes;
   if (stream.flushedBytes < state.confirmBytes) return;
@@ -126,13 +132,13 @@ export const keepSynchronous = async (
   state.previous = look;
   if (standby === undefined || look.inRecovery) return;
   const { layout } = service.context;
-  const stream = look.streams.find(({ zone }) => zone === standby.zone);
-  const before = previous?.streams.find(({ zone }) => zone === standby.zone);
+  const stream = look.streams.find(({ server }) => server === standby.server);
+  const before = previous?.streams.find(({ server }) => server === standby.server);
   instance.standbyStreams = stream?.state === 'streaming';
   if (!instance.quorum) {
     const caughtUp = stream?.state === 'streaming' && previous !== undefined;
     if (!caughtUp || stream.flushedBytes < previous.positionBytes) return;
-    await setSynchronous(service, instance, standby.zone);
+    await setSynchronous(service, observerOf(instance), instance.writer, standby);
     instance.quorum = true;
     Object.assign(state, { quorumSetAtMs: systemClock.monotonicMs(), confirmBytes: undefined });
     return;
@@ -152,16 +158,16 @@ export const keepSynchronous = async (
 
 /** Points a replica at the server its source's writer is now. True when it already was. */
 const followSource = async (service: Service, instance: Instance, source: Instance): Promise<boolean> => {
-  const wanted = source.writer.zone;
+  const wanted = source.writer.server;
   if (instance.upstream === wanted) return true;
   const { layout } = service.context;
   const session = service.session(observerOf(instance), instance.writer);
   const timeoutMs = scaledTimeout(layout, layout.settings.database.checkTimeout);
-  const setting = upstreamSetting(layout, instance.writer.dataDir, instance.writer.zone, wanted);
+  const setting = upstreamSetting(layout, instance.writer, wanted);
   await session.query(`ALTER SYSTEM SET primary_conninfo = ${setting}`, timeoutMs);
   await session.query('SELECT pg_reload_conf()', timeoutMs);
   instance.upstream = wanted;
-  service.context.truth('database.follows', instance.id, { zone: wanted });
+  service.context.truth('database.follows', instance.id, { zone: source.writer.zone });
   return false;
 };
 
@@ -207,7 +213,9 @@ export const keepFollowing = async (
   if (instance.source === undefined || !look.inRecovery) return 'follows';
   const source = instanceOf(service, instance.source);
   const standby = standbyOf(instance);
-  instance.standbyStreams = look.streams.some(({ zone, state: now }) => zone === standby?.zone && now === 'streaming');
+  instance.standbyStreams = look.streams.some(
+    ({ server, state: now }) => server === standby?.server && now === 'streaming',
+  );
   state.timeline = look.timeline ?? state.timeline;
   if (look.receiving) state.notReceivingSinceMs = undefined;
   else state.notReceivingSinceMs ??= look.atMs;

@@ -12,15 +12,17 @@ import { adminUser, openSession } from './session.ts';
 
 /** What a server is told about the others; everything else is the same on all of them. */
 export interface Role {
-  /** Zone whose server it streams from; undefined for a primary. */
+  /** Server it streams from; undefined for a primary. */
   readonly upstream: string | undefined;
-  /** Zone of the standby that must have a commit before it is acknowledged; undefined for none. */
+  /** Standby that must have a commit before it is acknowledged; undefined for none. */
   readonly synchronous: string | undefined;
 }
 
 /** One PostgreSQL server: the process and its files. It decides nothing. */
 export interface PostgresNode {
   readonly id: string;
+  /** What it is called in files and streams. */
+  readonly server: string;
   readonly zone: string;
   readonly region: string;
   readonly dataDir: string;
@@ -48,23 +50,25 @@ export const streamTimeoutMs = (layout: LabLayout): number => Math.round(3000 + 
 /** Holds the password of the streams: PostgreSQL writes a changed connection string into its log. */
 const passwordFile = (root: string): string => path.join(root, 'stream-password');
 
-const connectionString = (layout: LabLayout, root: string, zone: string, upstream: string): string =>
+type Placed = Pick<PostgresNode, 'server' | 'zone' | 'dataDir'>;
+
+const connectionString = (layout: LabLayout, { server, zone, dataDir }: Placed, upstream: string): string =>
   [
     'host=127.0.0.1',
     `port=${forwardPort(layout, zonePlace(zone), `wal/${upstream}`)}`,
     `user=${adminUser}`,
-    `passfile='${passwordFile(root)}'`,
-    `application_name=${zone}`,
+    `passfile='${passwordFile(path.dirname(dataDir))}'`,
+    `application_name=${server}`,
     `connect_timeout=${Math.ceil(3 + (6 * worstLagMs(layout)) / 1000)}`,
     'sslmode=disable gssencmode=disable',
   ].join(' ');
 
-/** The value of `primary_conninfo` for a server whose folder this is. */
-export const upstreamSetting = (layout: LabLayout, dataDir: string, zone: string, upstream: string): string =>
-  quoted(connectionString(layout, path.dirname(dataDir), zone, upstream));
+/** The value of `primary_conninfo` for a server that streams from `upstream`. */
+export const upstreamSetting = (layout: LabLayout, node: Placed, upstream: string): string =>
+  quoted(connectionString(layout, node, upstream));
 
-export const synchronousSetting = (zone: string | undefined): string =>
-  quoted(zone === undefined ? '' : `FIRST 1 ("${zone}")`);
+export const synchronousSetting = (server: string | undefined): string =>
+  quoted(server === undefined ? '' : `FIRST 1 ("${server}")`);
 
 /**
  * Settings shared by all servers, given to initdb. Durability against a crash of the machine is given up (fsync): the
@@ -110,24 +114,26 @@ host replication ${adminUser} 127.0.0.1/32 scram-sha-256
 
 const identifier = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
-const accountsSql = ({ databaseUser, databasePassword, environment }: LabLayout): string =>
+const accountsSql = ({ databaseUser, databasePassword }: LabLayout, database: string): string =>
   [
     `CREATE ROLE ${identifier(databaseUser)} LOGIN PASSWORD ${quoted(databasePassword)}`,
     `GRANT pg_monitor TO ${identifier(databaseUser)}`,
-    `CREATE DATABASE ${identifier(environment.service.databaseName)} OWNER ${identifier(databaseUser)}`,
+    `CREATE DATABASE ${identifier(database)} OWNER ${identifier(databaseUser)}`,
   ]
     .map((statement) => `${statement};\n\n`)
     .join('');
 
-const tablesSql = ({ databaseUser }: LabLayout): string =>
-  [
-    `SET ROLE ${identifier(databaseUser)}`,
-    `CREATE TABLE conversations (
+const conversationsTable = `CREATE TABLE conversations (
        id text PRIMARY KEY DEFAULT gen_random_uuid()::text,
        created_at timestamptz NOT NULL DEFAULT now(),
        region text,
        prompt text,
-       answer text)`,
+       answer text)`;
+
+const tablesSql = ({ databaseUser, environment }: LabLayout, database: string): string =>
+  [
+    `SET ROLE ${identifier(databaseUser)}`,
+    ...(database === environment.service.databaseName ? [conversationsTable] : []),
     `CREATE TABLE blackstart_ledger (
        stream text NOT NULL,
        index bigint NOT NULL,
@@ -141,17 +147,24 @@ const tablesSql = ({ databaseUser }: LabLayout): string =>
 
 const programTimeoutMs = 60_000;
 
-/** Makes the first data directory: a stopped server with the accounts, the database and its tables in it. */
-export const initialise = async (layout: LabLayout, installation: Installation, dataDir: string): Promise<void> => {
+/** Writes what streams log in with, once for all servers. */
+export const writePasswordFile = async (layout: LabLayout, { owner, root }: Installation): Promise<void> => {
+  const file = passwordFile(root);
+  await writeFile(file, `127.0.0.1:*:*:${adminUser}:${layout.token}\n`, { mode: 0o600 });
+  if (owner !== undefined) await chown(file, owner.uid, owner.gid);
+};
+
+/** Makes a first data directory: a stopped server with the accounts, the database and its tables in it. */
+export const initialise = async (
+  layout: LabLayout,
+  installation: Installation,
+  dataDir: string,
+  database: string,
+): Promise<void> => {
   const { owner, root, initdb, postgres } = installation;
-  const secret = path.join(root, 'initial-password');
-  for (const [file, text] of [
-    [secret, layout.token],
-    [passwordFile(root), `127.0.0.1:*:*:${adminUser}:${layout.token}`],
-  ] as const) {
-    await writeFile(file, `${text}\n`, { mode: 0o600 });
-    if (owner !== undefined) await chown(file, owner.uid, owner.gid);
-  }
+  const secret = `${dataDir}.initial-password`;
+  await writeFile(secret, `${layout.token}\n`, { mode: 0o600 });
+  if (owner !== undefined) await chown(secret, owner.uid, owner.gid);
   const settings = Object.entries(commonSettings(layout)).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const flags = ['-A', 'scram-sha-256', '--no-sync', '--no-instructions', '--locale=C', '--encoding=UTF8'];
   const account = ['-U', adminUser, `--pwfile=${secret}`, '--wal-segsize=1'];
@@ -163,9 +176,8 @@ export const initialise = async (layout: LabLayout, installation: Installation, 
   }
   await writeFile(path.join(dataDir, 'pg_hba.conf'), hostAccess);
   const single = ['--single', '-j', '-D', dataDir, '-c', 'exit_on_error=on'];
-  await runAs(owner, postgres, [...single, 'postgres'], { ...options, input: accountsSql(layout) });
-  const database = layout.environment.service.databaseName;
-  await runAs(owner, postgres, [...single, database], { ...options, input: tablesSql(layout) });
+  await runAs(owner, postgres, [...single, 'postgres'], { ...options, input: accountsSql(layout, database) });
+  await runAs(owner, postgres, [...single, database], { ...options, input: tablesSql(layout, database) });
 };
 
 /** Files of a server that belong to its run, not to its data; a copy starts without them. */
@@ -226,6 +238,7 @@ const acceptsConnections = async (dataDir: string): Promise<boolean> => {
 interface Files {
   readonly layout: LabLayout;
   readonly installation: Installation;
+  readonly server: string;
   readonly zone: string;
   readonly region: string;
   readonly dataDir: string;
@@ -256,12 +269,12 @@ const writeOwned = async ({ installation: { owner }, dataDir }: Files, name: str
 };
 
 const writeRole = async (files: Files, { upstream, synchronous }: Role): Promise<void> => {
-  const { layout, zone, dataDir } = files;
+  const { layout, dataDir } = files;
   const settings = [`synchronous_standby_names = ${synchronousSetting(synchronous)}`];
   if (upstream === undefined) {
     await rm(path.join(dataDir, 'standby.signal'), { force: true });
   } else {
-    settings.push(`primary_conninfo = ${upstreamSetting(layout, dataDir, zone, upstream)}`);
+    settings.push(`primary_conninfo = ${upstreamSetting(layout, files, upstream)}`);
     await writeOwned(files, 'standby.signal', '');
   }
   await writeOwned(files, 'postgresql.auto.conf', `${settings.join('\n')}\n`);
@@ -303,10 +316,10 @@ const copyRunning = async (files: Files, primary: PostgresNode): Promise<void> =
 };
 
 const spawnServer = (files: Files, port: number): ChildProcess => {
-  const { layout, installation, zone, dataDir } = files;
-  const log = openSync(path.join(layout.stateDir, 'logs', `postgres-${zone}.log`), 'a', 0o600);
+  const { layout, installation, server, dataDir } = files;
+  const log = openSync(path.join(layout.stateDir, 'logs', `postgres-${server}.log`), 'a', 0o600);
   try {
-    return spawn(installation.postgres, ['-D', dataDir, '-p', String(port), '-c', `cluster_name=${zone}`], {
+    return spawn(installation.postgres, ['-D', dataDir, '-p', String(port), '-c', `cluster_name=${server}`], {
       ...installation.owner,
       cwd: dataDir,
       env: serverEnvironment,
@@ -324,10 +337,10 @@ export const createNode = (
   spec: DatabaseNode,
 ): PostgresNode => {
   const { layout, log, truth } = context;
-  const { id, zone, region } = spec;
+  const { id, server: name, zone, region } = spec;
   const port = layout.endpoints.find((endpoint) => endpoint.id === id)?.port ?? 0;
-  const dataDir = path.join(installation.root, zone);
-  const files: Files = { layout, installation, zone, region, dataDir };
+  const dataDir = path.join(installation.root, name);
+  const files: Files = { layout, installation, server: name, zone, region, dataDir };
   let server: { readonly pid: number; readonly exited: Promise<void> } | undefined;
 
   const launch = (): void => {
@@ -369,6 +382,7 @@ export const createNode = (
 
   return {
     id,
+    server: name,
     zone,
     region,
     dataDir,

@@ -1,7 +1,7 @@
 import { deadline, systemClock } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
 import { ControlError } from '../control.ts';
-import { scaled } from '../layout.ts';
+import { regionPlace, scaled, zonePlace } from '../layout.ts';
 import {
   type Description,
   describe,
@@ -14,7 +14,7 @@ import {
   setStatus,
   standbyOf,
 } from './instance.ts';
-import { answersOutside, publish } from './monitor.ts';
+import { answersOutside, publish, setSynchronous } from './monitor.ts';
 import type { PostgresNode } from './node.ts';
 
 const invalidState = (instance: Instance, why: string): ControlError =>
@@ -86,7 +86,8 @@ const promoteNode = async (
   node: PostgresNode,
   signal: AbortSignal,
 ): Promise<void> => {
-  const session = service.session(observerOf(instance), node);
+  // From where the node is: it may be promoted because the place of the old writer is gone.
+  const session = service.session(regionPlace(node.region), node);
   for (;;) {
     signal.throwIfAborted();
     try {
@@ -114,8 +115,31 @@ const publishUntilTaken = async (service: Service, instance: Instance, signal: A
 };
 
 /**
+ * What an old primary does that nobody fences: an agent beside it notices the loss of its standby, and lets commits go
+ * on without one.
+ */
+const goOnAlone = async (
+  service: Service,
+  instance: Instance,
+  old: PostgresNode,
+  signal: AbortSignal,
+): Promise<void> => {
+  const { layout, truth, log } = service.context;
+  truth('database.unfenced', instance.id, { zone: old.zone });
+  if (old.pid() === undefined) return;
+  await systemClock.sleep(scaled(layout, layout.settings.database.synchronousTimeout), signal);
+  try {
+    await setSynchronous(service, zonePlace(old.zone), old, undefined);
+    truth('database.synchronous-dropped', instance.id, { zone: old.zone, why: 'it goes on alone' });
+  } catch (error) {
+    log(`${old.id} does not go on alone: ${messageOf(error)}`);
+  }
+};
+
+/**
  * The standby takes over: fence first, so that nothing acknowledges on the old primary any more; then what RDS needs
  * (a constant of the environment); then the promotion; then the endpoint. Only for a standby that has every commit.
+ * With fencing switched off the old primary goes on until its place is reached again and it is rebuilt.
  */
 export const failOver = (service: Service, instance: Instance, how: 'automatic' | 'manual'): Description => {
   const standby = standbyOf(instance);
@@ -129,13 +153,19 @@ export const failOver = (service: Service, instance: Instance, how: 'automatic' 
     throw invalidState(instance, 'its standby does not have every commit');
   }
   const old = instance.writer;
+  const isFenced = service.switches.fencing;
   const status = how === 'automatic' ? 'failing-over' : 'rebooting';
   return begin(service, instance, `${how} failover`, status, async (signal) => {
     const { layout, truth } = service.context;
-    const atMs = await old.kill('fenced before the standby is promoted');
-    truth('database.fenced', instance.id, { atMs, zone: old.zone, why: `${how} failover` });
+    if (isFenced) {
+      const atMs = await old.kill('fenced before the standby is promoted');
+      truth('database.fenced', instance.id, { atMs, zone: old.zone, why: `${how} failover` });
+    }
     Object.assign(instance, { synchronised: false, standbyStreams: false, quorum: false });
-    await systemClock.sleep(scaled(layout, layout.settings.database.failover), signal);
+    await Promise.all([
+      systemClock.sleep(scaled(layout, layout.settings.database.failover), signal),
+      isFenced ? undefined : goOnAlone(service, instance, old, signal),
+    ]);
     await promoteNode(service, instance, standby, signal);
     instance.writer = standby;
     instance.standbyStale = true;
@@ -154,7 +184,9 @@ export const promote = (service: Service, instance: Instance): Description => {
   const source = instanceOf(service, instance.source);
   return begin(service, instance, 'promotion', 'modifying', async (signal) => {
     const { layout } = service.context;
+    if (!service.switches.fencing) service.context.truth('database.unfenced', source.id, { zone: source.writer.zone });
     const fenceIfSilent = async (): Promise<void> => {
+      if (!service.switches.fencing) return;
       if (source.status === 'stopped' || (await answersOutside(service, source))) return;
       await fenceInstance(service, source, `${instance.id} is promoted`);
     };
@@ -229,7 +261,7 @@ const rebuildUntilDone = async (
 /** Makes every server of an instance a copy of its source, the standby streaming from the writer. */
 const resynchronise = async (service: Service, instance: Instance, signal: AbortSignal): Promise<void> => {
   const source = instanceOf(service, instance.source ?? '');
-  const upstream = source.writer.zone;
+  const upstream = source.writer.server;
   Object.assign(instance, { quorum: false, synchronised: false, standbyStreams: false, standbyStale: true, upstream });
   await Promise.all(instance.nodes.map((node) => node.kill('resynchronised')));
   await rebuildUntilDone(service, instance, instance.writer, upstream, signal);
@@ -249,6 +281,7 @@ export const replicaOf = (service: Service, instance: Instance, sourceId: string
   if (source.status !== 'available') throw invalidState(source, 'a source must be available');
   if (instance.source !== undefined) throw invalidState(instance, `it is a replica of ${instance.source}`);
   if (rootOf(service, source) === instance) throw invalidState(source, `it replicates from ${instance.id}`);
+  if (source.databaseName !== instance.databaseName) throw invalidState(source, 'it has another database');
   return begin(service, instance, `replica of ${sourceId}`, 'creating', async (signal) => {
     instance.source = sourceId;
     await resynchronise(service, instance, signal);

@@ -7,6 +7,10 @@ export interface Distances extends Geography {
   baseDelayMs(source: Place, target: Place): number;
   /** One-way delay from an endpoint to a source: as far as the places are, or longer for a replica's WAL. */
   walDelayMs(source: Place, endpoint: string): number;
+  /** Those delays, as they are now. */
+  walDelays(): LabLayout['walDelays'];
+  /** Changes the delay of every log that comes to `source`; the number of its streams. */
+  setWalDelay(source: Place, delayMs: number): number;
 }
 
 export const distancesOf = (layout: LabLayout): Distances => {
@@ -23,7 +27,7 @@ export const distancesOf = (layout: LabLayout): Distances => {
   }
   const clients = environment.clients.map((client): Place => `client/${client.name}`);
   const places = new Set<Place>([...regions.keys(), ...clients, 'edge', 'operator']);
-  const wal = new Map(layout.walDelays.map(({ source, endpoint, delayMs }) => [`${source} ${endpoint}`, delayMs]));
+  const wal = new Map(layout.walDelays.map((one) => [`${one.source} ${one.endpoint}`, { ...one }]));
 
   const baseDelayMs = (source: Place, target: Place): number => {
     const { withinRegion, betweenRegions, clientToNearest, clientToFurther } = settings.network;
@@ -41,6 +45,13 @@ export const distancesOf = (layout: LabLayout): Distances => {
     places,
     regionOf: (place) => regions.get(place),
     baseDelayMs,
-    walDelayMs: (source, endpoint) => wal.get(`${source} ${endpoint}`) ?? 0,
+    endpoints: new Set(layout.endpoints.map(({ id }) => id)),
+    walDelayMs: (source, endpoint) => wal.get(`${source} ${endpoint}`)?.delayMs ?? 0,
+    walDelays: () => [...wal.values()],
+    setWalDelay: (source, delayMs) => {
+      const streams = [...wal.values()].filter((one) => one.source === source);
+      for (const one of streams) one.delayMs = delayMs;
+      return streams.length;
+    },
   };
 };

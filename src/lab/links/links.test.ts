@@ -7,7 +7,7 @@ import { forwardPort, type LabLayout, type Place } from '../layout.ts';
 import { labEnvironment, testLayout } from '../testing.ts';
 import { appendTruth, readTruth } from '../truth.ts';
 import { component } from './links.ts';
-import type { Rule } from './rules.ts';
+import type { Match, Rule } from './rules.ts';
 
 /** A socket whose bytes, end and error can be awaited. */
 const open = (port: number) => {
@@ -199,6 +199,26 @@ describe('links', () => {
     const thin = dial('client/us-west', 'balancer/us-west-2a');
     thin.socket.write('y'.repeat(4000));
     expect(await until(() => thin.state.text.length === 4000)).toBeGreaterThanOrEqual(195);
+  });
+
+  it('changes the delay of a log while it flows, and holds the log alone', async () => {
+    const delays = (await callControl(layout, 'links', 'GET', '/wal-delays')) as { source: string; delayMs: number }[];
+    expect(delays.some(({ source }) => source === 'zone/us-east-1a')).toBe(true);
+    const change = (zone: string, delayMs: number) =>
+      callControl(layout, 'links', 'PUT', `/wal-delays/${encodeURIComponent(`zone/${zone}`)}`, { body: { delayMs } });
+    await change('us-east-1a', 200);
+    await expect(change('us-west-2a', -1)).rejects.toMatchObject({ status: 400 });
+    await expect(change('us-east-1b', 5)).rejects.toMatchObject({ status: 404 });
+    await expect(
+      put('log', { from: ['edge'], to: ['edge'], endpoints: ['wal/mars'] }, { kind: 'cut' }),
+    ).rejects.toThrow(/no endpoint wal\/mars/);
+    const way: Match = { from: ['region/us-west-2'], to: ['region/us-east-1'], endpoints: ['wal/us-west-2a'] };
+    await put('log', way, { kind: 'blackhole' });
+    const changed = (await callControl(layout, 'links', 'GET', '/wal-delays')) as { source: string; delayMs: number }[];
+    expect(changed.filter(({ source }) => source === 'zone/us-east-1a').every(({ delayMs }) => delayMs === 200)).toBe(
+      true,
+    );
+    await callControl(layout, 'links', 'DELETE', '/rules/log');
   });
 
   it('resets a client whose endpoint is not there', async () => {

@@ -1,7 +1,8 @@
 import net from 'node:net';
+import { z } from 'zod';
 import { systemClock } from '../../core/clock.ts';
 import type { Component, ComponentContext } from '../component.ts';
-import { serveControl } from '../control.ts';
+import { ControlError, serveControl } from '../control.ts';
 import { type Place, zonePlace } from '../layout.ts';
 import { markUsed } from '../used.ts';
 import { type Connection, type Effects, openConnection } from './connection.ts';
@@ -22,6 +23,7 @@ const podPrefix = 'pod/';
 /** `<zone>:<port>` of the pod at the other end of a connection. */
 const podOf = (endpoint: string): string | undefined =>
   endpoint.startsWith(podPrefix) ? endpoint.slice(podPrefix.length) : undefined;
+const delayBody = z.strictObject({ delayMs: z.number().nonnegative().max(60_000) });
 
 /** Every connection of the lab, and the rules that break them. */
 const createLinks = (context: ComponentContext) => {
@@ -29,6 +31,8 @@ const createLinks = (context: ComponentContext) => {
   const distances = distancesOf(layout);
   const rules = new Map<string, Rule>();
   const connections = new Set<Connection>();
+  /** Endpoints that a rule names: their connections are not like others between the same places. */
+  let ruledEndpoints: ReadonlySet<string> = new Set();
   /** Effects by source, target and kind of connection: asked for with every new connection. */
   const known = new Map<string, Effects>();
   /** Pods that a rule is about; connections to all others are as their places are. */
@@ -36,15 +40,15 @@ const createLinks = (context: ComponentContext) => {
 
   const effectsOf = (source: Place, target: Place, endpoint: string): Effects => {
     const pod = podOf(endpoint);
-    const isOwn = isWal(endpoint) || (pod !== undefined && podsWithRules.has(pod));
+    const isOwn = isWal(endpoint) || ruledEndpoints.has(endpoint) || (pod !== undefined && podsWithRules.has(pod));
     const key = isOwn ? `${source} ${endpoint}` : `${source} ${target}`;
     const cached = known.get(key);
     if (cached !== undefined) return cached;
     const delayMs = distances.baseDelayMs(source, target);
     const downDelayMs = Math.max(delayMs, distances.walDelayMs(source, endpoint));
     const effects: Effects = {
-      up: effectOf(distances, rules.values(), source, target, delayMs),
-      down: effectOf(distances, rules.values(), target, source, downDelayMs, pod),
+      up: effectOf(distances, rules.values(), source, target, delayMs, { endpoint }),
+      down: effectOf(distances, rules.values(), target, source, downDelayMs, { endpoint, sender: pod }),
     };
     known.set(key, effects);
     return effects;
@@ -77,6 +81,9 @@ const createLinks = (context: ComponentContext) => {
     known.clear();
     podsWithRules.clear();
     for (const { match } of rules.values()) if ('fromPod' in match) podsWithRules.add(match.fromPod);
+    ruledEndpoints = new Set(
+      [...rules.values()].flatMap(({ match }) => ('from' in match ? (match.endpoints ?? []) : [])),
+    );
     let affected = 0;
     for (const connection of [...connections]) {
       const { source, target, endpoint } = connection;
@@ -108,6 +115,18 @@ const createLinks = (context: ComponentContext) => {
       if (rule === undefined) return { id };
       rules.delete(id);
       return change('link.rule-removed', id, rule);
+    },
+    walDelays: distances.walDelays,
+    /** From now on, and for what is under way, the log comes to `source` this much later. */
+    setWalDelay: (source: string, body: unknown) => {
+      const parsed = delayBody.safeParse(body);
+      if (!parsed.success) throw new ControlError(400, 'InvalidInput', z.prettifyError(parsed.error));
+      const { delayMs } = parsed.data;
+      const streams = distances.setWalDelay(source as Place, delayMs);
+      if (streams === 0) throw new ControlError(404, 'NotFound', `no log comes to ${source} from another region`);
+      const affected = apply();
+      context.truth('link.wal-delay-changed', source, { delayMs, affected });
+      return { source, delayMs };
     },
     /** Open connections per pair of places. */
     count: () => {
@@ -159,6 +178,11 @@ export const component: Component = {
         { route: 'GET /rules', answer: () => links.list() },
         { route: 'PUT /rules/:id', answer: ({ params, body }) => links.put(params['id'] ?? '', body) },
         { route: 'DELETE /rules/:id', answer: ({ params }) => links.remove(params['id'] ?? '') },
+        { route: 'GET /wal-delays', answer: () => links.walDelays() },
+        {
+          route: 'PUT /wal-delays/:source',
+          answer: ({ params, body }) => links.setWalDelay(params['source'] ?? '', body),
+        },
         { route: 'GET /connections', answer: () => links.count() },
       ],
       signal,

@@ -5,10 +5,13 @@ import type { Place } from '../layout.ts';
 export type Match =
   /** Every flow with exactly one end inside these places; what stays inside, or outside, passes. */
   | { readonly isolate: readonly Place[] }
-  /** Bytes that flow from a place of `from` to a place of `to`, whoever opened the connection. */
-  | { readonly from: readonly Place[]; readonly to: readonly Place[] }
   /** Bytes that one pod sends over connections made to it: `<zone>:<port>`, as an egress knows it. */
-  | { readonly fromPod: string };
+  | { readonly fromPod: string }
+  /**
+   * Bytes that flow from a place of `from` to a place of `to`, whoever opened the connection; of connections to these
+   * endpoints alone, such as `wal/us-west-2a`, when they are named.
+   */
+  | { readonly from: readonly Place[]; readonly to: readonly Place[]; readonly endpoints?: readonly string[] };
 
 export type RuleEffect =
   /** Nothing passes, connections stay open and new ones are accepted; what was held flows when the rule goes. */
@@ -38,6 +41,7 @@ export interface Effect {
 /** The places a rule may name, and the region a zone or regional service belongs to. */
 export interface Geography {
   readonly places: ReadonlySet<Place>;
+  readonly endpoints: ReadonlySet<string>;
   /** `region/x` for `zone/…` of that region; `undefined` for places outside every region. */
   regionOf(place: Place): Place | undefined;
 }
@@ -48,11 +52,25 @@ const isInside = (geography: Geography, place: Place, group: readonly Place[]): 
   return region !== undefined && group.includes(region);
 };
 
-/** Whether the rule affects bytes that flow from `from` to `to`, sent by the pod `sender` if by one. */
-const matches = (geography: Geography, match: Match, from: Place, to: Place, sender?: string): boolean => {
+/** Of one connection: the endpoint it was made to, and the pod, if one, that sends in this direction. */
+export interface OfConnection {
+  readonly endpoint?: string | undefined;
+  readonly sender?: string | undefined;
+}
+
+/** Whether the rule affects bytes that flow from `from` to `to` on a connection. */
+export const matches = (
+  geography: Geography,
+  match: Match,
+  from: Place,
+  to: Place,
+  { endpoint, sender }: OfConnection = {},
+): boolean => {
   if ('fromPod' in match) return match.fromPod === sender;
-  if ('from' in match) return isInside(geography, from, match.from) && isInside(geography, to, match.to);
-  return isInside(geography, from, match.isolate) !== isInside(geography, to, match.isolate);
+  if ('isolate' in match) return isInside(geography, from, match.isolate) !== isInside(geography, to, match.isolate);
+  const { endpoints } = match;
+  const isMeant = endpoints === undefined || (endpoint !== undefined && endpoints.includes(endpoint));
+  return isMeant && isInside(geography, from, match.from) && isInside(geography, to, match.to);
 };
 
 /** What all rules together do to bytes that flow from `from` to `to`, on top of the link's own `baseDelayMs`. */
@@ -62,11 +80,11 @@ export const effectOf = (
   from: Place,
   to: Place,
   baseDelayMs: number,
-  sender?: string,
+  connection: OfConnection = {},
 ): Effect => {
   let effect: Effect = { isHeld: false, isCut: false, delayMs: baseDelayMs, bytesPerSecond: Number.POSITIVE_INFINITY };
   for (const rule of rules) {
-    if (!matches(geography, rule.match, from, to, sender)) continue;
+    if (!matches(geography, rule.match, from, to, connection)) continue;
     const { kind } = rule.effect;
     if (kind === 'blackhole') effect = { ...effect, isHeld: true };
     else if (kind === 'cut') effect = { ...effect, isCut: true };
@@ -98,6 +116,12 @@ const placesOf = (geography: Geography, value: unknown, name: string): readonly 
   return value;
 };
 
+const endpointsOf = (geography: Geography, value: unknown): readonly string[] => {
+  if (!Array.isArray(value) || value.length === 0) return refuse('match.endpoints is not a list of endpoints');
+  const unknown = value.find((endpoint) => !geography.endpoints.has(endpoint));
+  return unknown === undefined ? value : refuse(`match.endpoints: there is no endpoint ${String(unknown)}`);
+};
+
 const positive = (value: unknown, name: string): number =>
   typeof value === 'number' && Number.isFinite(value) && value > 0 ? value : refuse(`${name} is not above 0`);
 
@@ -114,10 +138,11 @@ const parseMatch = (geography: Geography, value: unknown): Match => {
     if (!geography.places.has(`zone/${zone}`)) refuse(`match.fromPod: there is no zone ${zone}`);
     return { fromPod: `${zone}:${port}` };
   }
-  onlyKeys(match, 'match', ['from', 'to']);
+  onlyKeys(match, 'match', ['from', 'to', 'endpoints']);
   return {
     from: placesOf(geography, match['from'], 'match.from'),
     to: placesOf(geography, match['to'], 'match.to'),
+    ...('endpoints' in match ? { endpoints: endpointsOf(geography, match['endpoints']) } : {}),
   };
 };
 

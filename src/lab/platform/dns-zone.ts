@@ -1,5 +1,5 @@
 import type { Answer, RecordType } from 'dns-packet';
-import { forwardPort, type LabLayout, type Place, scaled } from '../layout.ts';
+import { databaseInstances, forwardPort, type LabLayout, type Place, scaled } from '../layout.ts';
 import { type Route, type RoutingState, routeOf, zonesOf } from './geo-routing.ts';
 
 export interface CnameRecord {
@@ -21,8 +21,8 @@ export interface ZoneData {
   readonly routing: RoutingState;
   /** Records people keep in Route 53, as this place sees them: a resolver keeps what it got for its TTL. */
   recordFor(place: Place, name: string): CnameRecord | undefined;
-  /** Zone of an instance's writer. */
-  writerZone(instance: string): string | undefined;
+  /** Server (`postgres/<server>`) that an instance's writer is. */
+  writerServer(instance: string): string | undefined;
   random(): number;
 }
 
@@ -35,13 +35,14 @@ const wholeSeconds = (layout: LabLayout, documentedMs: number): number =>
   Math.floor(scaled(layout, documentedMs) / 1000);
 
 /** Domains the lab answers for: its names without their first label. */
-export const apexesOf = ({ environment: { service } }: LabLayout): readonly string[] => [
+export const apexesOf = ({ environment: { service, billing } }: LabLayout): readonly string[] => [
   ...new Set(
     [
       service.host,
       service.databaseHost,
       service.databaseDomain,
       ...(service.objectsHost === undefined ? [] : [service.objectsHost]),
+      ...(billing === undefined ? [] : [billing.host]),
     ].map((name) => name.split('.').slice(1).join('.')),
   ),
 ];
@@ -97,12 +98,14 @@ const recordsAt = (data: ZoneData, place: Place, name: string): readonly Answer[
       return toZones({ region: region.name, zones }, name);
     }
     if (region.zones.some((zone) => name === `${zone.name}.${host}`)) return [addressAt(name, ttl)];
-    const endpoint = `${region.database.instance}.${service.databaseDomain}`;
+  }
+  for (const instance of databaseInstances(layout.environment)) {
+    const endpoint = `${instance}.${service.databaseDomain}`;
     const endpointTtl = wholeSeconds(layout, endpointTtlMs);
     if (name === endpoint) return [addressAt(name, endpointTtl)];
-    const zone = data.writerZone(region.database.instance);
-    if (name === `_postgresql._tcp.${endpoint}` && zone !== undefined) {
-      const port = forwardPort(layout, place, `postgres/${zone}`);
+    const server = data.writerServer(instance);
+    if (name === `_postgresql._tcp.${endpoint}` && server !== undefined) {
+      const port = forwardPort(layout, place, server);
       return [{ type: 'SRV', name, ttl: endpointTtl, data: { priority: 10, weight: 0, port, target: endpoint } }];
     }
   }
@@ -119,13 +122,18 @@ const aliasOf = (data: ZoneData, place: Place, name: string): CnameRecord | unde
 
 /** A name with nothing of its own exists when there is something below it. */
 const hasBelow = (data: ZoneData, name: string): boolean => {
-  const { service, regions } = data.layout.environment;
+  const { environment } = data.layout;
+  const { service, regions, billing } = environment;
   const known = [`_http._tcp.${service.host}`, `_postgresql._tcp.${service.databaseHost}`];
+  if (billing !== undefined) known.push(`_postgresql._tcp.${billing.host}`);
   if (service.objectsHost !== undefined) known.push(`_http._tcp.${service.objectsHost}`);
   for (const region of regions) {
     known.push(`_http._tcp.${region.name}.${service.host}`);
     known.push(`_postgresql._tcp.${region.database.instance}.${service.databaseDomain}`);
     if (service.objectsHost !== undefined) known.push(`_http._tcp.${region.name}.${service.objectsHost}`);
+  }
+  for (const instance of databaseInstances(environment)) {
+    known.push(`_postgresql._tcp.${instance}.${service.databaseDomain}`);
   }
   return known.some((one) => one.endsWith(`.${name}`));
 };

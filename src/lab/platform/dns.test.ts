@@ -341,7 +341,10 @@ describe('a running GeoDNS', () => {
     const body = { type: 'CNAME', value: 'conversations-us-east-1.rds.platform.lab', ttlSeconds: 1 };
     await callControl(layout, 'dns', 'PUT', '/records/db.platform.lab', { body });
     expect(await callControl(layout, 'dns', 'GET', '/records')).toEqual({
-      records: [{ ...body, name: 'db.platform.lab' }],
+      records: [
+        { ...body, name: 'db.platform.lab' },
+        { ...body, name: 'billing-db.platform.lab', value: 'billing.rds.platform.lab' },
+      ],
     });
     expect(await value()).toMatch(/^conversations-us-west-2/);
     await systemClock.sleep(1050);

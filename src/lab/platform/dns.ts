@@ -4,7 +4,7 @@ import { messageOf } from '../../core/errors.ts';
 import type { Component, ComponentContext } from '../component.ts';
 import { ControlError, type ControlRoute, serveControl } from '../control.ts';
 import type { LabLayout, Place } from '../layout.ts';
-import { clientPlace } from '../layout.ts';
+import { clientPlace, databaseNodes } from '../layout.ts';
 import { afterOutcome, newTargetHealth, type Outcome, type TargetHealth, watchZone } from './dns-health.ts';
 import { serveDns } from './dns-wire.ts';
 import { answerAt, authorityOf, type CnameRecord, serviceTtlSeconds, type ZoneData } from './dns-zone.ts';
@@ -34,19 +34,26 @@ interface State extends RoutingState {
 }
 
 const createState = (layout: LabLayout): State => {
-  const { regions, service } = layout.environment;
+  const { regions, service, billing } = layout.environment;
   const nowMs = systemClock.monotonicMs();
   const primary = regions.find((region) => region.role === 'primary') ?? regions[0];
-  const target = `${primary?.database.instance}.${service.databaseDomain}`;
-  const name = canonical(service.databaseHost);
+  const alias = (host: string, instance: string): readonly [string, CnameRecord] => {
+    const name = canonical(host);
+    const value = `${instance}.${service.databaseDomain}`;
+    return [name, { name, value, ttlSeconds: serviceTtlSeconds(layout) }];
+  };
+  const aliases = [alias(service.databaseHost, primary?.database.instance ?? '')];
+  if (billing !== undefined) aliases.push(alias(billing.host, billing.instance));
+  // An instance's first server is the one it starts writing on.
+  const writers = databaseNodes(layout.environment).filter(({ role }) => role !== 'standby');
   const zones = new Map(
     regions.flatMap((region) => region.zones.map(({ name: zone }) => [zone, newTargetHealth(nowMs)])),
   );
   const zonesOfRegion = (region: string): readonly string[] =>
     regions.find((one) => one.name === region)?.zones.map((zone) => zone.name) ?? [];
   const state: State = {
-    records: new Map([[name, { name, value: target, ttlSeconds: serviceTtlSeconds(layout) }]]),
-    endpoints: new Map(regions.map(({ database }) => [database.instance, database.zone])),
+    records: new Map(aliases),
+    endpoints: new Map(writers.map(({ instance, id }) => [instance, id])),
     weights: new Map(),
     overrides: new Map(),
     zones,
@@ -164,11 +171,13 @@ const routesOf = (context: ComponentContext, state: State, changed: () => void):
       answer: ({ params, body }) => {
         const { zone } = bodyOf(endpointBody, body);
         const instance = params['instance'] ?? '';
-        if (!layout.endpoints.some(({ id }) => id === `postgres/${zone}`)) {
-          throw new ControlError(400, 'InvalidInput', `no PostgreSQL server is in ${zone}`);
-        }
         if (!state.endpoints.has(instance)) throw new ControlError(404, 'NotFound', `there is no instance ${instance}`);
-        state.endpoints.set(instance, zone);
+        const nodes = databaseNodes(layout.environment).filter((node) => node.instance === instance);
+        const server = nodes.find((node) => node.zone === zone)?.id;
+        if (server === undefined) {
+          throw new ControlError(400, 'InvalidInput', `no PostgreSQL server of ${instance} is in ${zone}`);
+        }
+        state.endpoints.set(instance, server);
         return { instance, zone };
       },
     },
@@ -244,7 +253,7 @@ export const component: Component = {
       layout,
       routing: state,
       recordFor: createRecordView(state),
-      writerZone: (instance) => state.endpoints.get(instance),
+      writerServer: (instance) => state.endpoints.get(instance),
       random: Math.random,
     };
     const changed = createAnswerLog(context, state);

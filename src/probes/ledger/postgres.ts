@@ -34,11 +34,12 @@ const refusals = new Set(['25006', '40001', '40P01', '53300', '57P03', '42501', 
 
 const notReplicated = /canceling wait for synchronous replication/;
 
+/** One database of the platform. */
 interface Server {
   /** DNS name that writes go to; an SRV record `_postgresql._tcp.<host>` says where. */
   host(service: ProbedService): string;
-  /** DNS name of a region's own copy. */
-  copyHost(service: ProbedService, copy: string): string | undefined;
+  /** DNS names of the copies that can be read themselves, by what files call them. */
+  copies(service: ProbedService): Readonly<Record<string, string>>;
   database(service: ProbedService): string;
 }
 
@@ -126,9 +127,10 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
   const hostToRead = (copy: string | null): string => {
     // Also of a ledger that writes past the name: what counts is what the authority has, not what its own server has.
     if (copy === null) return server.host(service);
-    const found = server.copyHost(service, copy);
+    const copies = server.copies(service);
+    const found = copies[copy];
     if (found !== undefined) return found;
-    throw noCopy(context, copy);
+    throw noCopy(context, copy, Object.keys(copies));
   };
 
   /** Reads have connections of their own, one kept for each place: nothing a write waits for, and cheap to repeat. */
@@ -206,11 +208,13 @@ const openSession = async (server: Server, host: string, context: ProbeContext):
   };
 };
 
-const noCopy = (context: ProbeContext, copy: string): BlackstartError =>
+const noCopy = (context: ProbeContext, copy: string, known: readonly string[]): BlackstartError =>
   new BlackstartError(
     'BAD_FILE',
     `stream ${context.stream.stream} looks at the copy in "${copy}", which has none`,
-    `Use one of: ${Object.keys(serviceOf(context).databaseInstances ?? {}).join(', ')}.`,
+    known.length === 0
+      ? 'This database has no copy that can be read: leave "copies" out.'
+      : `Use one of: ${known.join(', ')}.`,
   );
 
 type Login = Pick<PostgresAddress, 'user' | 'password' | 'database'>;
@@ -251,7 +255,7 @@ const ensureTable = async (connection: PostgresConnection, { postgresCode }: Dri
 
 const conversations: Server = {
   host: ({ databaseHost }) => databaseHost,
-  copyHost: ({ databaseInstances = {} }, copy) => databaseInstances[copy],
+  copies: ({ databaseInstances = {} }) => databaseInstances,
   database: ({ databaseName }) => databaseName,
 };
 
@@ -266,7 +270,7 @@ export const postgresLedger = {
   defaults: { everyMs: 50, timeoutMs: 2000 },
   open({ instance }, context) {
     const service = serviceOf(context);
-    const host = instance === undefined ? conversations.host(service) : conversations.copyHost(service, instance);
+    const host = instance === undefined ? conversations.host(service) : conversations.copies(service)[instance];
     if (host === undefined) throw noInstance(context, instance ?? '');
     return openSession(conversations, host, context);
   },
@@ -278,3 +282,28 @@ const noInstance = (context: ProbeContext, instance: string): BlackstartError =>
     `stream ${context.stream.stream} writes to the database instance of "${instance}", which is no region`,
     `Use one of: ${Object.keys(serviceOf(context).databaseInstances ?? {}).join(', ')}.`,
   );
+
+const billingOf = (service: ProbedService): NonNullable<ProbedService['billing']> => {
+  if (service.billing !== undefined) return service.billing;
+  throw new BlackstartError(
+    'BAD_FILE',
+    'a billing-ledger writes to the billing database, and the environment has none',
+    'Give the environment file a "billing" section, or leave the ledger out.',
+  );
+};
+
+/** Its standby answers nobody until it takes over: what is there is read where the name leads. */
+const billing: Server = {
+  host: (service) => billingOf(service).host,
+  copies: () => ({}),
+  database: (service) => billingOf(service).databaseName,
+};
+
+/** Billing: critical data, whose every commit is in two regions before it is acknowledged. */
+export const billingLedger = {
+  name: 'billing-ledger',
+  summary: 'Numbered INSERTs at the billing database, with the identity of the server that acknowledged each.',
+  params: z.strictObject({}),
+  defaults: { everyMs: 50, timeoutMs: 2000 },
+  open: (_params, context) => openSession(billing, billing.host(serviceOf(context)), context),
+} satisfies LedgerStore<z.ZodObject>;

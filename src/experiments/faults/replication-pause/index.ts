@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { defineFault, type FaultContext } from '../../fault.ts';
 import { objects } from './objects.ts';
+import { postgres } from './postgres.ts';
 import { faultName, type PauseProvider } from './provider.ts';
 
 /** The stores whose replication can be paused. */
-const providers: readonly [PauseProvider, ...PauseProvider[]] = [objects];
+const providers: readonly [PauseProvider, ...PauseProvider[]] = [objects, postgres];
 
 type Shape = PauseProvider['paramsOfStore'];
 const oneOf = (shapes: readonly Shape[]) => {
