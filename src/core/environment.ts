@@ -79,7 +79,18 @@ export const labSchema = z.strictObject({
     /** Health of a synchronous standby: out of the quorum after this. */
     synchronousTimeout: durationMs,
   }),
-  stores: z.strictObject({ vectors: z.int().positive(), dimensions: z.int().positive() }),
+  stores: z.strictObject({
+    vectors: z.int().positive(),
+    dimensions: z.int().positive(),
+    /** From the start of a sync, whose state it carries, to its end, when that state is to be seen at the copy. */
+    syncDuration: durationMs.default(5 * 60_000),
+    /** Everything is carried, not upserts alone: deletions and drift are gone after it. */
+    fullSync: durationMs.default(24 * 3_600_000),
+    /** To the object store of the store's own region. */
+    snapshot: durationMs.default(24 * 3_600_000),
+    /** What a rebuild from a snapshot takes at the documented size. */
+    rebuild: durationMs.default(3 * 3_600_000),
+  }),
   cache: z.strictObject({
     /** A redis-server binary; null looks on PATH. Without one the cache's targets are NOT MEASURED. */
     server: z.string().nullable().default(null),
@@ -111,6 +122,8 @@ const regionSchema = z.strictObject({
     /** Replicas: documented replication lag behind the primary. */
     lag: durationMs.optional(),
   }),
+  /** Replicas: how the vector store follows the primary region's. A store that follows none stands alone. */
+  vectors: z.strictObject({ deltaSync: durationMs }).optional(),
 });
 
 const clientSchema = z.strictObject({
@@ -139,6 +152,8 @@ export const environmentSchema = z.strictObject({
     databaseName: z.string().min(1).default('conversations'),
     /** GeoDNS name under which documents are read through the S3 API; SRV `_http._tcp.<objectsHost>`. */
     objectsHost: z.string().min(1).optional(),
+    /** Vector stores live under this domain: `<region>.<vectorDomain>`; SRV `_http._tcp.<region>.<vectorDomain>`. */
+    vectorDomain: z.string().min(1).optional(),
     hostedZoneId: z.string().min(1),
     model: z.string().min(1),
   }),
@@ -159,6 +174,8 @@ export const environmentSchema = z.strictObject({
       awsEndpoint: z.string().nullable().default(null),
       /** `host:port` of each node of the cache. */
       cache: z.array(z.string().regex(/^\S+:\d+$/, { error: 'write host:port' })).default([]),
+      /** Region → `host:port` of its vector store. */
+      vectors: z.record(name, z.string().regex(/^\S+:\d+$/, { error: 'write host:port' })).default({}),
     })
     .optional(),
   /** Blast radius: a plan that goes beyond is refused. */

@@ -42,6 +42,7 @@ export const apexesOf = ({ environment: { service } }: LabLayout): readonly stri
       service.databaseHost,
       service.databaseDomain,
       ...(service.objectsHost === undefined ? [] : [service.objectsHost]),
+      ...(service.vectorDomain === undefined ? [] : [service.vectorDomain]),
     ].map((name) => name.split('.').slice(1).join('.')),
   ),
 ];
@@ -92,6 +93,12 @@ const recordsAt = (data: ZoneData, place: Place, name: string): readonly Answer[
       return toZones({ region: region.name, zones }, name);
     }
     if (region.zones.some((zone) => name === `${zone.name}.${host}`)) return [addressAt(name, ttl)];
+    const vectors = service.vectorDomain === undefined ? undefined : `${region.name}.${service.vectorDomain}`;
+    if (name === vectors) return [addressAt(name, ttl)];
+    if (vectors !== undefined && name === `_http._tcp.${vectors}`) {
+      const port = forwardPort(layout, place, `vector/${region.name}`);
+      return [{ type: 'SRV', name, ttl, data: { priority: 10, weight: 0, port, target: vectors } }];
+    }
     const endpoint = `${region.database.instance}.${service.databaseDomain}`;
     const endpointTtl = wholeSeconds(layout, endpointTtlMs);
     if (name === endpoint) return [addressAt(name, endpointTtl)];
@@ -118,6 +125,7 @@ const hasBelow = (data: ZoneData, name: string): boolean => {
   const known = [`_http._tcp.${service.host}`, `_postgresql._tcp.${service.databaseHost}`];
   if (service.objectsHost !== undefined) known.push(`_http._tcp.${service.objectsHost}`);
   for (const region of regions) {
+    if (service.vectorDomain !== undefined) known.push(`_http._tcp.${region.name}.${service.vectorDomain}`);
     known.push(`_http._tcp.${region.name}.${service.host}`);
     known.push(`_postgresql._tcp.${region.database.instance}.${service.databaseDomain}`);
   }
