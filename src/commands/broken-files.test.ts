@@ -79,7 +79,7 @@ const table: readonly Broken[] = [
     'misspelt probe',
     'probe: postgres-ledger',
     'probe: postgresledger',
-    '19:20: probes.writes.probe does not allow the text "postgresledger"; did you mean "postgres-ledger"? allowed: chat, health, dns, postgres-ledger, objects, tcp, http',
+    '19:20: probes.writes.probe does not allow the text "postgresledger"; did you mean "postgres-ledger"? allowed: chat, health, dns, postgres-ledger, vector-ledger, objects, tcp, http',
   ),
   broken(
     'experiment',
@@ -424,7 +424,7 @@ const table: readonly Broken[] = [
     'databaseHost',
     'databseHost',
     '6:1: "databaseHost" is missing in service',
-    '8:3: unknown key "databseHost" in service; did you mean "databaseHost"? allowed: host, databaseHost, databaseDomain, databaseName, objectsHost, hostedZoneId, model',
+    '8:3: unknown key "databseHost" in service; did you mean "databaseHost"? allowed: host, databaseHost, databaseDomain, databaseName, objectsHost, vectorDomain, hostedZoneId, model',
   ),
   broken(
     'environment',

@@ -1,6 +1,6 @@
 import type { Addresses } from '../core/addresses.ts';
 import type { Clock } from '../core/clock.ts';
-import type { Environment } from '../core/environment.ts';
+import type { Environment, Region } from '../core/environment.ts';
 import { resolveRegion } from '../core/places.ts';
 import type { Instrument } from '../experiments/harness.ts';
 import type { Scenario } from '../experiments/scenario.ts';
@@ -29,13 +29,11 @@ export const streamsOf = (scenario: Scenario): readonly ProbedStream[] =>
     })),
   );
 
-/** The DNS name of each region's own database instance, by every name that files may use for the region. */
-const databaseInstancesOf = (environment: Environment): Readonly<Record<string, string>> => {
-  const { regions, service } = environment;
-  const hostOf = (region: string): string =>
-    `${resolveRegion(environment, region).database.instance}.${service.databaseDomain}`;
+/** A name of each region, by every name that files may use for the region. */
+const perRegion = (environment: Environment, hostOf: (region: Region) => string): Readonly<Record<string, string>> => {
+  const { regions } = environment;
   const references = ['primary', ...(regions.length > 1 ? ['failover'] : []), ...regions.map(({ name }) => name)];
-  return Object.fromEntries(references.map((reference) => [reference, hostOf(reference)]));
+  return Object.fromEntries(references.map((reference) => [reference, hostOf(resolveRegion(environment, reference))]));
 };
 
 export interface InstrumentParts {
@@ -56,7 +54,7 @@ export const startInstrument = async (
   folder: string,
 ): Promise<Instrument & { onBlind(listener: (blind: Blind) => void): void }> => {
   const { environment, addresses, clock, runId, seed, streams, signal } = parts;
-  const { host, databaseHost, databaseName, objectsHost, model } = environment.service;
+  const { host, databaseHost, databaseName, databaseDomain, objectsHost, vectorDomain, model } = environment.service;
   const senders = await startSenders({
     runId,
     seed,
@@ -68,7 +66,11 @@ export const startInstrument = async (
       databaseName,
       objectsHost,
       model,
-      databaseInstances: databaseInstancesOf(environment),
+      // Each region's own database instance and vector store.
+      databaseInstances: perRegion(environment, ({ database }) => `${database.instance}.${databaseDomain}`),
+      ...(vectorDomain === undefined
+        ? {}
+        : { vectorStores: perRegion(environment, ({ name }) => `${name}.${vectorDomain}`) }),
     },
     database: addresses.database,
     awsCredentialsFile: addresses.awsCredentialsFile,

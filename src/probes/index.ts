@@ -4,9 +4,19 @@ import { health } from './health.ts';
 import { http } from './http.ts';
 import { defineLedger } from './ledger/define.ts';
 import { postgresLedger } from './ledger/postgres.ts';
+import { vectorLedger } from './ledger/vector.ts';
 import { objects } from './objects.ts';
 import type { Probe } from './probe.ts';
 import { tcp } from './tcp.ts';
 
 /** Every way of looking from outside; schema, `list` and documentation derive from it. */
-export const probes: readonly Probe[] = [chat, health, dns, defineLedger(postgresLedger), objects, tcp, http];
+export const probes: readonly Probe[] = [
+  chat,
+  health,
+  dns,
+  defineLedger(postgresLedger),
+  defineLedger(vectorLedger),
+  objects,
+  tcp,
+  http,
+];

@@ -13,6 +13,8 @@ export interface ProbedService {
   readonly model: string;
   /** DNS name of each region's own database instance, by the region's name and as `primary` and `failover`. */
   readonly databaseInstances?: Readonly<Record<string, string>> | undefined;
+  /** DNS name of each region's vector store, likewise; SRV `_http._tcp.<name>`. */
+  readonly vectorStores?: Readonly<Record<string, string>> | undefined;
 }
 
 /** What a probe is opened with: one session per stream, living as long as the sender. */

@@ -24,6 +24,7 @@ export const senderConfigSchema = z.strictObject({
       objectsHost: z.string().optional(),
       model: z.string(),
       databaseInstances: z.record(z.string(), z.string()).optional(),
+      vectorStores: z.record(z.string(), z.string()).optional(),
     })
     .nullable(),
   database: z.strictObject({ user: z.string(), passwordFile: z.string() }).nullable(),

@@ -116,8 +116,8 @@ const configOf = (options: SendersOptions, sender: string, nullTargetPort: numbe
 };
 
 const namesOf = (service: ProbedService): ProbedService => {
-  const { host, databaseHost, databaseName, objectsHost, model, databaseInstances } = service;
-  return { host, databaseHost, databaseName, objectsHost, model, databaseInstances };
+  const { host, databaseHost, databaseName, objectsHost, model, databaseInstances, vectorStores } = service;
+  return { host, databaseHost, databaseName, objectsHost, model, databaseInstances, vectorStores };
 };
 
 /** Everything the senders tell, for whoever listens. */
