@@ -23,6 +23,8 @@ export const addressesSchema = z.strictObject({
   database: z.strictObject({ user: z.string(), passwordFile: z.string() }).nullable(),
   /** `host:port` of each node of the cache; none where there is no cache. */
   cache: z.array(z.string()).default([]),
+  /** Region → `host:port` of its vector store. */
+  vectors: z.record(z.string(), z.string()).default({}),
 });
 export type Addresses = z.output<typeof addressesSchema>;
 
@@ -48,6 +50,7 @@ export const readAddresses = async (environment: Environment): Promise<Addresses
       ),
       database: null,
       cache: environment.addresses?.cache ?? [],
+      vectors: environment.addresses?.vectors ?? {},
     };
   }
   const file = path.join(labHome(), environment.name, 'addresses.json');

@@ -78,6 +78,12 @@ export const addressesOf = (layout: LabLayout): Addresses => {
     cache: layout.endpoints
       .filter(({ id }) => id.startsWith('cache/'))
       .map(({ id }) => `127.0.0.1:${forwardPort(layout, 'operator', id)}`),
+    vectors: Object.fromEntries(
+      layout.environment.regions.map(({ name }) => [
+        name,
+        `127.0.0.1:${forwardPort(layout, 'operator', `vector/${name}`)}`,
+      ]),
+    ),
   };
 };
 

@@ -262,6 +262,7 @@ export const startLabCli = async (timeScale: number): Promise<LabCli> => {
       return port;
     },
     cache: () => null,
+    vectors: () => null,
   };
   const runIds = (): readonly string[] => {
     const { BLACKSTART_REPORTS: reports } = variables;
