@@ -18,6 +18,7 @@ import { scaleOut } from './scale-out.ts';
 import { servedShare } from './served-share.ts';
 import { serves } from './serves.ts';
 import { switchErrors } from './switch-errors.ts';
+import { vectorFullSync, vectorRebuild } from './vectors.ts';
 
 /** Every way a documented number is computed from a record. Adding one is a file and a line here. */
 export const measures: readonly Measure[] = [
@@ -42,5 +43,7 @@ export const measures: readonly Measure[] = [
   route,
   serves,
   cacheRebalance,
+  vectorRebuild,
+  vectorFullSync,
   notYet,
 ];

@@ -3,6 +3,13 @@ import { kubernetesObserver } from './kubernetes.ts';
 import type { Observer } from './observer.ts';
 import { rdsObserver } from './rds.ts';
 import { route53Observer } from './route53.ts';
+import { vectorObserver } from './vectors.ts';
 
 /** Everything that watches the platform during a run. Adding one is a file and a line here. */
-export const observers: readonly Observer[] = [kubernetesObserver, rdsObserver, route53Observer, cacheObserver];
+export const observers: readonly Observer[] = [
+  kubernetesObserver,
+  rdsObserver,
+  route53Observer,
+  cacheObserver,
+  vectorObserver,
+];

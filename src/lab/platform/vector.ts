@@ -40,6 +40,15 @@ const parseJson = (body: Buffer): Record<string, unknown> => {
   throw refuse('the body is not a JSON object');
 };
 
+const lengthSlack = 1e-5;
+
+/** What has length 1 but for rounding is kept to the bit, so that an item put back is the one that was read. */
+const ofLengthOne = (vector: Float32Array): Float32Array => {
+  let square = 0;
+  for (const value of vector) square += value * value;
+  return Math.abs(square - 1) < lengthSlack ? vector : normalize(vector);
+};
+
 const parseItems = ({ items }: Record<string, unknown>, dimensions: number): readonly VectorItem[] => {
   if (!Array.isArray(items) || items.length > itemsMax) throw refuse(`items: a list of at most ${itemsMax}`);
   return items.map((item: Record<string, unknown>) => {
@@ -47,7 +56,7 @@ const parseItems = ({ items }: Record<string, unknown>, dimensions: number): rea
     if (typeof id !== 'string' || id === '') throw refuse('every item has an id');
     return {
       id,
-      vector: normalize(parseVector(vector, dimensions)),
+      vector: ofLengthOne(parseVector(vector, dimensions)),
       text: typeof text === 'string' ? text : '',
     };
   });
