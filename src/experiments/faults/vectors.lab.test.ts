@@ -191,6 +191,16 @@ describe('in a run', () => {
   });
 
   it('drift is ended by a full sync, and by none before', { timeout: withinMs }, async () => {
+    // Right after a full sync: what ends within a look of the observer is not seen to have been.
+    const sinceMs = clock.monotonicMs();
+    await poll(clock, 20, AbortSignal.timeout(withinMs), async () =>
+      world.lab
+        .truth()
+        .find(
+          (one) =>
+            one['kind'] === 'full' && one.subject === near && one.atMs > sinceMs && one.event === 'vector.synced',
+        ),
+    );
     const drift = useOf(vectorDrift, { region: 'failover' }, 5 * 3_600_000);
     const { folder, error } = await runExperiment(requestOf([vectorDrift]), [{ ...drift, phase: 'random' }]);
     expect(error).toBeUndefined();
