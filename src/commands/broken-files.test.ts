@@ -478,6 +478,20 @@ const table: readonly Broken[] = [
   ),
   broken(
     'environment',
+    'a primary vector store that follows another',
+    'database: { instance: db-west, zone: west-a, standbyZone: west-b }',
+    'database: { instance: db-west, zone: west-a, standbyZone: west-b }\n    vectors: { deltaSync: 1h }',
+    "20:5: regions[0].vectors is for replicas; the primary region's store follows none",
+  ),
+  broken(
+    'environment',
+    'a sync without a period',
+    'database: { instance: db-east, zone: east-a, lag: 5s }',
+    'database: { instance: db-east, zone: east-a, lag: 5s }\n    vectors: { deltaSync: 0s }',
+    '26:27: regions[1].vectors.deltaSync must be longer than what a sync takes, lab.stores.syncDuration',
+  ),
+  broken(
+    'environment',
     'two regions of one name',
     'name: east\n    role',
     'name: west\n    role',
