@@ -330,6 +330,74 @@ export interface AlertsPort {
   close(): void;
 }
 
+export interface VectorItem {
+  readonly id: string;
+  readonly vector: readonly number[];
+  readonly text: string;
+}
+
+/** How a copy follows its source. Durations are real milliseconds, instants this machine's monotonic clock. */
+export interface VectorSync {
+  readonly periodMs: number;
+  /** From a sync's start, whose state it carries, to its end, when that state is to be seen. */
+  readonly durationMs: number;
+  readonly fullPeriodMs: number;
+  /** When the sync under way began. */
+  readonly runningSinceMs: number | null;
+  readonly nextDueMs: number;
+  readonly nextFullDueMs: number;
+  readonly paused: boolean;
+  /** What kind the last one was that succeeded or failed; null before the first. */
+  readonly last: { readonly kind: 'delta' | 'full'; readonly failed: boolean } | null;
+  /** When the state of the source was taken that the copy shows, and what the source held then. */
+  readonly shown: { readonly takenMs: number; readonly digest: string };
+}
+
+export interface VectorStatus {
+  readonly role: 'source' | 'replica' | 'alone';
+  readonly state: 'serving' | 'lost' | 'rebuilding';
+  readonly count: number;
+  /** The same for the same ids, vectors and texts; null while there is no index. */
+  readonly digest: string | null;
+  /** Who had the index lost; null while it is there. */
+  readonly lostBy: string | null;
+  /** Of a copy. */
+  readonly sync: VectorSync | null;
+  /** When the state was taken that the newest snapshot holds; null when there is none. */
+  readonly snapshotTakenMs: number | null;
+  /** The last rebuild of a lost index, and when the state it loaded was taken. */
+  readonly rebuild: {
+    readonly from: 'snapshot' | 'source';
+    readonly takenMs: number | null;
+    readonly finished: boolean;
+    readonly error: string | null;
+  } | null;
+}
+
+/** A region's vector store, by its own API. */
+export interface VectorPort {
+  status(signal: AbortSignal): Promise<VectorStatus>;
+  /** Ids with a prefix, in order, after one of them; `next` is absent on the last page. */
+  list(
+    prefix: string,
+    after: string,
+    limit: number,
+    signal: AbortSignal,
+  ): Promise<{ readonly ids: readonly string[]; readonly next?: string | undefined }>;
+  /** `undefined` when there is none. */
+  get(id: string, signal: AbortSignal): Promise<VectorItem | undefined>;
+  /** Ids of the nearest, best first. */
+  query(vector: readonly number[], limit: number, signal: AbortSignal): Promise<readonly string[]>;
+  /** Writes to the store itself, a copy too, past its syncs. */
+  overwrite(items: readonly VectorItem[], signal: AbortSignal): Promise<void>;
+  /** Deletes at the store itself, a copy too. What is not there counts as deleted. */
+  remove(ids: readonly string[], signal: AbortSignal): Promise<void>;
+  /** Loses the index; the store rebuilds it by itself after `expiresMs` of real time. */
+  lose(owner: string, expiresMs: number, signal: AbortSignal): Promise<void>;
+  /** Begins to rebuild a lost index. */
+  rebuild(from: 'snapshot' | 'source', signal: AbortSignal): Promise<void>;
+}
+
 export interface Ports {
   kubernetes(context: string): KubernetesPort;
   fis(region: string): FisPort;
@@ -341,4 +409,6 @@ export interface Ports {
   cache(): CachePort | null;
   /** A new watch of the alerts; null where no Alertmanager is named. */
   alerts(): AlertsPort | null;
+  /** A region's vector store; null where nobody says where it is. */
+  vectors(region: string): VectorPort | null;
 }

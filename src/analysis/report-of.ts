@@ -260,6 +260,37 @@ const decompositionOf = (one: Decomposition, origin: Origin): Report['decomposit
   };
 };
 
+/** When in the cycle of periodic mechanisms the fault was injected, from the facts of the run. */
+const phaseOf = ({ facts }: Context['record'], fault: FaultWindow | undefined): Report['phase'] => {
+  const numberOf = (name: string): number | undefined => {
+    const value = facts[name];
+    return typeof value === 'number' ? value : undefined;
+  };
+  const offsetMs = numberOf('phase.offsetMs');
+  if (offsetMs === undefined) return null;
+  const at = facts['phase.at'];
+  const whole = { at: typeof at === 'number' ? at : String(at ?? 'random'), offsetMs: rounded(offsetMs) };
+  const periodMs = numberOf('phase.periodMs');
+  if (periodMs === undefined) return { ...whole, mechanism: null };
+  const durationMs = numberOf('phase.durationMs') ?? 0;
+  const takenMs = numberOf('phase.takenMs');
+  const afterMs = numberOf('phase.takenAfterMs');
+  const taken = takenMs === undefined ? undefined : { minMs: takenMs, maxMs: takenMs };
+  return {
+    ...whole,
+    mechanism: {
+      name: String(facts['phase.mechanism']),
+      region: String(facts['phase.region']),
+      periodMs: rounded(periodMs),
+      durationMs: rounded(durationMs),
+      positionMs: rounded(numberOf('phase.positionMs') ?? 0),
+      age: taken === undefined || fault === undefined ? null : bracket(elapsed(taken, fault.effective)),
+      // Instants of one state differ by how long the questions took, those of two by a period.
+      passEnded: takenMs !== undefined && afterMs !== undefined && afterMs - takenMs > periodMs / 2,
+    },
+  };
+};
+
 const baselineOf = ({ baseline }: Context): Report['baseline'] => {
   if (baseline.length === 0) return null;
   const wrong = baseline.find((row) => row.stream.required && (row.failed ?? row.missing) !== undefined);
@@ -372,6 +403,7 @@ export const reportOf = (findings: Findings): Report => {
       effective: effective === null ? null : origin.span(effective),
       reverted: reverted === null ? null : origin.span(reverted),
     })),
+    phase: phaseOf(record, findings.fault),
     timeline: [...timelineOf(context, findings.fault, origin)],
     outages: streams.flatMap((one) => one.outages.map((outage) => outageOf(outage, one.stream.required, origin))),
     decomposition: findings.decomposition.map((one) => decompositionOf(one, origin)),

@@ -79,7 +79,7 @@ const table: readonly Broken[] = [
     'misspelt probe',
     'probe: postgres-ledger',
     'probe: postgresledger',
-    '19:20: probes.writes.probe does not allow the text "postgresledger"; did you mean "postgres-ledger"? allowed: chat, health, dns, postgres-ledger, billing-ledger, objects, objects-ledger, tcp, http',
+    '19:20: probes.writes.probe does not allow the text "postgresledger"; did you mean "postgres-ledger"? allowed: chat, health, dns, postgres-ledger, billing-ledger, vector-ledger, objects, objects-ledger, tcp, http',
   ),
   broken(
     'experiment',
@@ -166,6 +166,34 @@ const table: readonly Broken[] = [
     'probes: [chats]',
     '6:1: no probe has to hold the baseline and recover: name some in steadyState.probes',
     '6:25: steadyState.probes[0] does not allow the text "chats"; did you mean "chat"? allowed: chat, writes',
+  ),
+  broken(
+    'experiment',
+    'phase of an unknown mechanism',
+    'for: until-recovered',
+    'for: until-recovered\n    phase: { mechanism: vector-snc, at: worst }',
+    '11:25: faults[0].phase.mechanism must be "vector-sync", not the text "vector-snc"',
+  ),
+  broken(
+    'experiment',
+    'phase of a region that is not there',
+    'for: until-recovered',
+    'for: until-recovered\n    phase: { mechanism: vector-sync, region: mars, at: worst }',
+    '11:46: environment two-regions has no region "mars". Use primary, failover or one of: west, east.',
+  ),
+  broken(
+    'experiment',
+    'phase of a store that follows none',
+    'for: until-recovered',
+    'for: until-recovered\n    phase: { mechanism: vector-sync, at: worst }',
+    '11:5: faults[0].phase: east has no vector-sync in environment two-regions',
+  ),
+  broken(
+    'experiment',
+    'phase without a mechanism',
+    'for: until-recovered',
+    'for: until-recovered\n    phase: worst',
+    '11:12: faults[0].phase does not fit: "worst" is not a duration: write a number and a unit, such as 100ms, 30s, 5m or 2h; or use "random"',
   ),
   broken(
     'experiment',
@@ -424,7 +452,7 @@ const table: readonly Broken[] = [
     'databaseHost',
     'databseHost',
     '6:1: "databaseHost" is missing in service',
-    '8:3: unknown key "databseHost" in service; did you mean "databaseHost"? allowed: host, databaseHost, databaseDomain, databaseName, objectsHost, hostedZoneId, model',
+    '8:3: unknown key "databseHost" in service; did you mean "databaseHost"? allowed: host, databaseHost, databaseDomain, databaseName, objectsHost, vectorDomain, hostedZoneId, model',
   ),
   broken(
     'environment',
@@ -447,6 +475,20 @@ const table: readonly Broken[] = [
     'role: primary',
     '21:11: regions[1] is a second primary region: there can be one',
     '25:50: regions[1].database.lag is for replicas; the primary region has none',
+  ),
+  broken(
+    'environment',
+    'a primary vector store that follows another',
+    'database: { instance: db-west, zone: west-a, standbyZone: west-b }',
+    'database: { instance: db-west, zone: west-a, standbyZone: west-b }\n    vectors: { deltaSync: 1h }',
+    "20:5: regions[0].vectors is for replicas; the primary region's store follows none",
+  ),
+  broken(
+    'environment',
+    'a sync without a period',
+    'database: { instance: db-east, zone: east-a, lag: 5s }',
+    'database: { instance: db-east, zone: east-a, lag: 5s }\n    vectors: { deltaSync: 0s }',
+    '26:27: regions[1].vectors.deltaSync must be longer than what a sync takes, lab.stores.syncDuration',
   ),
   broken(
     'environment',

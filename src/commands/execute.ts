@@ -38,7 +38,7 @@ export interface Executed extends Made {
 export const experimentPhases: readonly PlannedPhase[] = [
   { phase: 'warm-up', title: 'the instrument warms up' },
   { phase: 'baseline', title: 'the steady state must hold' },
-  { phase: 'wait', title: 'waiting for the drawn moment' },
+  { phase: 'wait', title: 'waiting for the moment' },
   { phase: 'inject', title: 'injecting the fault' },
   { phase: 'fault', title: 'the fault lasts' },
   { phase: 'revert', title: 'ending the fault' },

@@ -30,7 +30,7 @@ export const streamsOf = (scenario: Scenario): readonly ProbedStream[] =>
     })),
   );
 
-/** A DNS name for each region, by every name that files may use for the region. */
+/** A name of each region, by every name that files may use for the region. */
 const perRegion = (environment: Environment, hostOf: (region: Region) => string): Readonly<Record<string, string>> => {
   const { regions } = environment;
   const references = ['primary', ...(regions.length > 1 ? ['failover'] : []), ...regions.map(({ name }) => name)];
@@ -59,7 +59,7 @@ export const startInstrument = async (
   folder: string,
 ): Promise<Instrument & { onBlind(listener: (blind: Blind) => void): void }> => {
   const { environment, addresses, clock, runId, seed, streams, signal } = parts;
-  const { host, databaseHost, databaseDomain, databaseName, objectsHost, model } = environment.service;
+  const { host, databaseHost, databaseDomain, databaseName, objectsHost, vectorDomain, model } = environment.service;
   const common = {
     runId,
     streams,
@@ -78,6 +78,8 @@ export const startInstrument = async (
         host: environment.billing.host,
         databaseName: environment.billing.databaseName,
       },
+      vectorStores:
+        vectorDomain === undefined ? undefined : perRegion(environment, ({ name }) => `${name}.${vectorDomain}`),
     },
     database: addresses.database,
     awsCredentialsFile: addresses.awsCredentialsFile,

@@ -46,7 +46,7 @@ const run = async (cli: Cli, names: readonly string[], options: Options): Promis
         approve: 'auto',
         format: options.format,
         phases: experimentPhases,
-        engine: (request) => runExperiment(request, faults),
+        engine: (request) => runExperiment(request, faults, { index: round, of: options.repeat }),
       });
       executed.push(one);
       if (options.format === 'text') printReports(cli.terminal, [one], 'text');
@@ -62,7 +62,12 @@ export const defineRun: Define = (program, perform) => {
     .description('one or several experiments: baseline, inject, observe, revert, confirm, judge, report')
     .argument('<experiment...>', 'names or files')
     .addOption(environmentOption())
-    .option('--repeat <times>', 'how often, each with another seed', wholeNumber, 1)
+    .option(
+      '--repeat <times>',
+      'how often, each with another seed, and each at its part of a swept phase',
+      wholeNumber,
+      1,
+    )
     .option('--seed <number>', 'seed of all random choices; drawn when left out', wholeNumber)
     .addOption(formatOption())
     .addHelpText(

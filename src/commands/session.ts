@@ -1,8 +1,9 @@
 import { createAlertsPort } from '../adapters/alertmanager.ts';
 import { createAwsPorts } from '../adapters/aws-client.ts';
 import { createKubernetesPort } from '../adapters/kubernetes.ts';
-import type { KubernetesPort, Ports } from '../adapters/ports.ts';
+import type { KubernetesPort, Ports, VectorPort } from '../adapters/ports.ts';
 import { createCachePort } from '../adapters/redis.ts';
+import { createVectorPort } from '../adapters/vectors.ts';
 import { type Addresses, environmentIdentity, readAddresses } from '../core/addresses.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Environment } from '../core/environment.ts';
@@ -17,6 +18,7 @@ export interface Reached {
 
 const portsOf = (addresses: Addresses, clock: Clock): Ports => {
   const clusters = new Map<string, KubernetesPort>();
+  const stores = new Map<string, VectorPort>();
   const aws = createAwsPorts({
     endpoint: addresses.awsEndpoint,
     credentialsFile: addresses.awsCredentialsFile,
@@ -31,6 +33,13 @@ const portsOf = (addresses: Addresses, clock: Clock): Ports => {
       return made;
     },
     ...aws,
+    vectors(region) {
+      const address = addresses.vectors[region];
+      if (address === undefined) return null;
+      const known = stores.get(region) ?? createVectorPort({ region, address, clock });
+      stores.set(region, known);
+      return known;
+    },
     cache: () => (addresses.cache.length === 0 ? null : createCachePort(addresses.cache)),
     alerts: () => (addresses.alertmanager === null ? null : createAlertsPort(addresses.alertmanager)),
   };

@@ -25,6 +25,8 @@ export const addressesSchema = z.strictObject({
   cache: z.array(z.string()).default([]),
   /** Base URL of Alertmanager's API (v2); null where there is none. */
   alertmanager: z.string().nullable().default(null),
+  /** Region → `host:port` of its vector store. */
+  vectors: z.record(z.string(), z.string()).default({}),
 });
 export type Addresses = z.output<typeof addressesSchema>;
 
@@ -51,6 +53,7 @@ export const readAddresses = async (environment: Environment): Promise<Addresses
       database: null,
       cache: environment.addresses?.cache ?? [],
       alertmanager: environment.addresses?.alertmanager ?? null,
+      vectors: environment.addresses?.vectors ?? {},
     };
   }
   const file = path.join(labHome(), environment.name, 'addresses.json');

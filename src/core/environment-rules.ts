@@ -55,6 +55,21 @@ const billingProblems = ({ billing, regions }: Environment): readonly SchemaProb
   return problems;
 };
 
+/** A vector store follows the primary region's, and each of its syncs ends before the next one is due. */
+const vectorProblems = (environment: Environment, index: number): readonly SchemaProblem[] => {
+  const region = environment.regions[index];
+  if (region?.vectors === undefined) return [];
+  const path = ['regions', index, 'vectors'];
+  if (region.role === 'primary') {
+    const text = `regions[${index}].vectors is for replicas; the primary region's store follows none`;
+    return [{ path, at: 'key', text }];
+  }
+  const syncMs = environment.lab?.stores.syncDuration ?? 0;
+  if (region.vectors.deltaSync > syncMs) return [];
+  const text = `regions[${index}].vectors.deltaSync must be longer than what a sync takes, lab.stores.syncDuration`;
+  return [{ path: [...path, 'deltaSync'], at: 'value', text }];
+};
+
 const primaryProblems = (environment: Environment): readonly SchemaProblem[] => {
   const primaries = environment.regions.flatMap((region, index) => (region.role === 'primary' ? [index] : []));
   if (primaries.length === 0) {
@@ -105,6 +120,7 @@ export const environmentProblems = (environment: Environment): readonly SchemaPr
     ),
     ...regions.flatMap((_, index) => databaseProblems(environment, index)),
     ...billingProblems(environment),
+    ...regions.flatMap((_, index) => vectorProblems(environment, index)),
     ...labProblems(environment),
   ];
 };

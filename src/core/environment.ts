@@ -86,6 +86,14 @@ export const labSchema = z.strictObject({
     dimensions: z.int().positive(),
     /** From a PUT in the primary region's bucket to its copy's way to the buckets of the other regions. */
     objectReplication: durationMs.default(30_000),
+    /** From the start of a sync, whose state it carries, to its end, when that state is to be seen at the copy. */
+    syncDuration: durationMs.default(5 * 60_000),
+    /** Everything is carried, not upserts alone: deletions and drift are gone after it. */
+    fullSync: durationMs.default(24 * 3_600_000),
+    /** To the object store of the store's own region. */
+    snapshot: durationMs.default(24 * 3_600_000),
+    /** What a rebuild from a snapshot takes at the documented size. */
+    rebuild: durationMs.default(3 * 3_600_000),
   }),
   monitoring: z
     .strictObject({
@@ -137,6 +145,8 @@ const regionSchema = z.strictObject({
     /** Replicas: documented replication lag behind the primary. */
     lag: durationMs.optional(),
   }),
+  /** Replicas: how the vector store follows the primary region's. A store that follows none stands alone. */
+  vectors: z.strictObject({ deltaSync: durationMs }).optional(),
   /** The bucket of the region's documents. The primary region's is replicated to those of the others. */
   objects: z
     .strictObject({
@@ -189,6 +199,8 @@ export const environmentSchema = z.strictObject({
      * `_http._tcp.<objectsHost>` gives the port.
      */
     objectsHost: z.string().min(1).optional(),
+    /** Vector stores live under this domain: `<region>.<vectorDomain>`; SRV `_http._tcp.<region>.<vectorDomain>`. */
+    vectorDomain: z.string().min(1).optional(),
     hostedZoneId: z.string().min(1),
     model: z.string().min(1),
   }),
@@ -216,6 +228,8 @@ export const environmentSchema = z.strictObject({
         .regex(/^https?:\/\/\S+$/, { error: 'write a URL, such as http://alertmanager:9093' })
         .nullable()
         .default(null),
+      /** Region → `host:port` of its vector store. */
+      vectors: z.record(name, z.string().regex(/^\S+:\d+$/, { error: 'write host:port' })).default({}),
     })
     .optional(),
   /** Blast radius: a plan that goes beyond is refused. */

@@ -29,6 +29,10 @@ export const observationSchema = z.strictObject({
     'alert.unseen', // it could not be asked in between: what fired and ended there, nobody saw
     'alert.fired', // subject: name of the alert; data.receiver, data.labels, data.description
     'alert.resolved', // subject: name of the alert
+    'vector.recall', // subject: region; data.found of data.of documents are found by their own vectors
+    'vector.rebuilt', // subject: region; data.from, and when the state was taken that was loaded: data.takenMs
+    'vector.diverged', // subject: region; its copy holds something else than its source did
+    'vector.converged', // subject: region; data.by is the kind of the last sync
     'redundancy.restored', // subject: instance or workload
     'decision', // subject: step; data.by is person or auto
     'step.started', // subject: step
@@ -38,7 +42,7 @@ export const observationSchema = z.strictObject({
   subject: z.string(),
   minMs: z.number(),
   maxMs: z.number(),
-  /** Who saw it: kubernetes, rds, route53, redis, alertmanager, dns, links, runner. */
+  /** Who saw it: kubernetes, rds, route53, redis, alertmanager, vector-store, dns, links, runner. */
   source: z.string(),
   data: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])).default({}),
 });

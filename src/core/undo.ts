@@ -13,6 +13,8 @@ export type RevertState =
 export interface Reverter {
   revert(fault: string, undo: unknown, signal: AbortSignal): Promise<void>;
   isReverted(fault: string, undo: unknown, signal: AbortSignal): Promise<RevertState>;
+  /** Real milliseconds that the way back of a fault takes beyond the limits. */
+  wayBackMs?(fault: string): number;
 }
 
 export interface UndoDependencies {
@@ -65,7 +67,8 @@ const within = async <T>(
 
 const settle = async (dependencies: UndoDependencies, armed: Armed): Promise<RevertState> => {
   const { clock, reverter, limits } = dependencies;
-  return await within(clock, limits.verifyMs, `checking that ${armed.target} is back`, async (signal) => {
+  const verifyMs = limits.verifyMs + (reverter.wayBackMs?.(armed.fault) ?? 0);
+  return await within(clock, verifyMs, `checking that ${armed.target} is back`, async (signal) => {
     for (;;) {
       const state = await reverter.isReverted(armed.fault, armed.undo, signal);
       if (state.state !== 'pending') return state;

@@ -37,7 +37,7 @@ export interface BlastRadius {
 
 /** Permissions a fault needs, in the provider's own terms; shown by plan. */
 export interface Permission {
-  readonly provider: 'kubernetes' | 'aws';
+  readonly provider: 'kubernetes' | 'aws' | 'vector-store';
   readonly action: string;
   readonly resource: string;
 }
@@ -57,6 +57,8 @@ export interface FaultDefinition<Params extends z.ZodType, Undo extends z.ZodTyp
   readonly expiry: string;
   /** The fault is over as soon as it is injected: there is nothing to end, the platform heals by itself. */
   readonly isOneShot?: boolean;
+  /** Documented milliseconds that the way back takes at most, where what heals by itself does so sooner. */
+  readonly wayBackMs?: number;
   permissions(params: z.output<Params>, environment: Environment): readonly Permission[];
   /** Read-only: chooses the targets and notes how each is now. */
   plan(params: z.output<Params>, context: FaultContext): Promise<readonly Planned<z.output<Undo>>[]>;

@@ -11,6 +11,8 @@ import { regionPartition } from './faults/region-partition/index.ts';
 import { replicationDelay } from './faults/replication-delay/index.ts';
 import { replicationPause } from './faults/replication-pause/index.ts';
 import { trafficShift } from './faults/traffic-shift/index.ts';
+import { vectorDrift } from './faults/vector-drift/index.ts';
+import { vectorLose } from './faults/vector-lose/index.ts';
 import { zoneBlackhole } from './faults/zone-blackhole/index.ts';
 
 /** Every fault blackstart can inject. Adding one is a folder under `faults/` and a line here. */
@@ -27,5 +29,7 @@ export const faults: readonly Fault[] = [
   replicationDelay,
   replicationPause,
   trafficShift,
+  vectorDrift,
+  vectorLose,
   zoneBlackhole,
 ];

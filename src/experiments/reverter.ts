@@ -49,6 +49,7 @@ const reverterFor = (session: Session, runId: string): Reverter => ({
   revert: (fault, undo, signal) => findFault(session.faults, fault).revert(undo, faultContext(session, runId, signal)),
   isReverted: (fault, undo, signal) =>
     findFault(session.faults, fault).isReverted(undo, faultContext(session, runId, signal)),
+  wayBackMs: (fault) => (findFault(session.faults, fault).wayBackMs ?? 0) / session.timeScale,
 });
 
 const fixedMs = 60_000;

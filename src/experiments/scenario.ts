@@ -1,4 +1,5 @@
 import type { Target } from '../analysis/record.ts';
+import type { Phase } from './phase.ts';
 import type { FaultUse } from './plan.ts';
 
 /** One probe of a scenario, its locations resolved. Its own durations are real time: they belong to the instrument. */
@@ -34,6 +35,7 @@ export interface ExperimentFault extends FaultUse {
   readonly holdMs: number | 'until-recovered';
   /** It lasts so long even if the service recovers sooner. */
   readonly atLeastMs: number;
+  readonly phase: Phase;
 }
 
 export interface DrillStep {

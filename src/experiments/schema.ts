@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { durationMs } from '../core/duration.ts';
+import { durationMs, formatDuration } from '../core/duration.ts';
 import type { Environment } from '../core/environment.ts';
 import { isBlackstartError } from '../core/errors.ts';
+import { resolveRegion } from '../core/places.ts';
 import type { SchemaProblem } from '../core/schema-words.ts';
 import type { Probe } from '../probes/probe.ts';
 import type { Fault } from './fault.ts';
@@ -14,7 +15,29 @@ import {
   scenarioFields,
   scenarioProblems,
 } from './fields.ts';
+import { mechanisms } from './mechanisms.ts';
 import type { ExperimentFault } from './scenario.ts';
+
+const phaseSchema = z
+  .union([
+    z.literal('random'),
+    durationMs,
+    z.strictObject({
+      mechanism: z.enum(mechanisms.map(({ name }) => name)),
+      region: z.string().default('failover').meta({ description: 'primary, failover, or the name of a region.' }),
+      at: z.union([z.enum(['random', 'sweep', 'worst']), durationMs]).meta({
+        description:
+          'random: drawn from the seed; sweep: the repeats of a run spread evenly over the period; worst: just ' +
+          'before a pass ends, when what is shown is oldest; or documented time since a pass began.',
+      }),
+    }),
+  ])
+  .default('random')
+  .meta({
+    description:
+      'When it is injected: random (drawn from the seed), documented time after the baseline, or where in its cycle ' +
+      'a periodic mechanism of the platform is.',
+  });
 
 const faultUseSchema = (fault: Fault) =>
   z
@@ -30,6 +53,7 @@ const faultUseSchema = (fault: Fault) =>
       atMost: durationMs.meta({
         description: "Documented time after which the target's side ends the fault by itself.",
       }),
+      phase: phaseSchema,
     })
     .meta({ description: fault.summary });
 
@@ -70,6 +94,7 @@ export const experimentFaults = (experiment: Experiment): readonly ExperimentFau
     atMostMs: use.atMost,
     holdMs: use.for,
     atLeastMs: use.atLeast ?? 0,
+    phase: use.phase,
   }));
 
 /** A fault whose regions, zones or workloads this environment does not have; resolving them needs no network. */
@@ -88,6 +113,34 @@ export const faultProblems = (
   }
 };
 
+/** A phase of something that this environment does not have, or of a fault that does not decide the moment. */
+const phaseProblems = (
+  { phase }: Pick<FaultFields, 'phase'>,
+  index: number,
+  environment: Environment,
+): readonly SchemaProblem[] => {
+  const path = ['faults', index, 'phase'];
+  if (index > 0 && phase !== 'random') {
+    const text = `faults[${index}].phase: all faults are injected together, and the first one says when`;
+    return [{ path, at: 'key', text }];
+  }
+  if (typeof phase !== 'object') return [];
+  const at = [...path, 'region'];
+  try {
+    const { name, vectors } = resolveRegion(environment, phase.region);
+    if (vectors === undefined) {
+      const text = `faults[${index}].phase: ${name} has no ${phase.mechanism} in environment ${environment.name}`;
+      return [{ path, at: 'value', text }];
+    }
+    if (typeof phase.at !== 'number' || phase.at < vectors.deltaSync) return [];
+    const text = `faults[${index}].phase.at must be shorter than the period, ${formatDuration(vectors.deltaSync)}`;
+    return [{ path: [...path, 'at'], at: 'value', text }];
+  } catch (error) {
+    if (!isBlackstartError(error)) throw error;
+    return [{ path: at, at: 'value', text: `${error.message}. ${error.hint}` }];
+  }
+};
+
 const shortestExpiryMs = 60_000;
 
 /** What must hold between the keys of an experiment, its environment and its targets. */
@@ -102,6 +155,7 @@ export const experimentProblems = (
   for (const [index, use] of experiment.faults.entries()) {
     const fault = faults.find((candidate) => candidate.name === use.fault);
     problems.push(...faultProblems(fault, use.with, environment, ['faults', index, 'with']));
+    problems.push(...phaseProblems(use, index, environment));
     if (use.for !== 'until-recovered' && use.for > use.atMost) {
       const text = `faults[${index}].for must not be longer than its atMost`;
       problems.push({ path: ['faults', index, 'for'], at: 'value', text });

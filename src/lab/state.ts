@@ -79,6 +79,12 @@ export const addressesOf = (layout: LabLayout): Addresses => {
       .filter(({ id }) => id.startsWith('cache/'))
       .map(({ id }) => `127.0.0.1:${forwardPort(layout, 'operator', id)}`),
     alertmanager: `http://127.0.0.1:${layout.monitoring}`,
+    vectors: Object.fromEntries(
+      layout.environment.regions.map(({ name }) => [
+        name,
+        `127.0.0.1:${forwardPort(layout, 'operator', `vector/${name}`)}`,
+      ]),
+    ),
   };
 };
 

@@ -5,6 +5,7 @@ import { http } from './http.ts';
 import { defineLedger } from './ledger/define.ts';
 import { objectsLedger } from './ledger/objects.ts';
 import { billingLedger, postgresLedger } from './ledger/postgres.ts';
+import { vectorLedger } from './ledger/vector.ts';
 import { objects } from './objects.ts';
 import type { Probe } from './probe.ts';
 import { tcp } from './tcp.ts';
@@ -16,6 +17,7 @@ export const probes: readonly Probe[] = [
   dns,
   defineLedger(postgresLedger),
   defineLedger(billingLedger),
+  defineLedger(vectorLedger),
   objects,
   defineLedger(objectsLedger),
   tcp,

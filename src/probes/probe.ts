@@ -1,24 +1,29 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { Clock } from '../core/clock.ts';
 import type { LedgerSession } from './ledger/store.ts';
 import type { Names } from './names.ts';
 import type { Sample, Stream } from './sample.ts';
 
+const perRegionNames = z.record(z.string(), z.string()).optional();
+
 /** The platform as a probe needs to know it; names only, so that it fits every environment. */
-export interface ProbedService {
-  readonly host: string;
-  readonly databaseHost: string;
-  readonly databaseName: string;
-  readonly objectsHost?: string | undefined;
-  readonly model: string;
-  readonly regions?: readonly { readonly name: string; readonly role: string }[] | undefined;
+export const probedServiceSchema = z.object({
+  host: z.string(),
+  databaseHost: z.string(),
+  databaseName: z.string(),
+  objectsHost: z.string().optional(),
+  model: z.string(),
+  regions: z.array(z.object({ name: z.string(), role: z.string() })).optional(),
   /** DNS name of each region's own database instance, by the region's name and as `primary` and `failover`. */
-  readonly databaseInstances?: Readonly<Record<string, string>> | undefined;
-  /** DNS name of each region's own object store, by the region's name and as `primary` and `failover`. */
-  readonly objectsHosts?: Readonly<Record<string, string>> | undefined;
+  databaseInstances: perRegionNames,
+  /** DNS name of each region's object store, likewise; SRV `_http._tcp.<name>`. */
+  objectsHosts: perRegionNames,
+  /** DNS name of each region's vector store, likewise; SRV `_http._tcp.<name>`. */
+  vectorStores: perRegionNames,
   /** The database of critical data; absent where the platform has none. */
-  readonly billing?: { readonly host: string; readonly databaseName: string } | undefined;
-}
+  billing: z.object({ host: z.string(), databaseName: z.string() }).optional(),
+});
+export type ProbedService = z.output<typeof probedServiceSchema>;
 
 /** What a probe is opened with: one session per stream, living as long as the sender. */
 export interface ProbeContext {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { probedServiceSchema } from './probe.ts';
 import { type Blind, type InstrumentRecord, type Sample, streamSchema } from './sample.ts';
 
 /** A stream and the parameters of its probe, as the experiment file gives them. */
@@ -16,19 +17,7 @@ export const senderConfigSchema = z.strictObject({
   sender: z.string(),
   /** `host:port` of the location's DNS resolver; null is the machine's own. */
   resolver: z.string().nullable(),
-  service: z
-    .strictObject({
-      host: z.string(),
-      databaseHost: z.string(),
-      databaseName: z.string(),
-      objectsHost: z.string().optional(),
-      model: z.string(),
-      regions: z.array(z.strictObject({ name: z.string(), role: z.string() })).optional(),
-      databaseInstances: z.record(z.string(), z.string()).optional(),
-      objectsHosts: z.record(z.string(), z.string()).optional(),
-      billing: z.strictObject({ host: z.string(), databaseName: z.string() }).optional(),
-    })
-    .nullable(),
+  service: probedServiceSchema.nullable(),
   database: z.strictObject({ user: z.string(), passwordFile: z.string() }).nullable(),
   awsCredentialsFile: z.string().nullable().optional(),
   streams: z.array(probedStreamSchema),

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { type Clock, deadline } from '../core/clock.ts';
 import { BlackstartError, type ErrorCode } from '../core/errors.ts';
-import type { ProbedService } from './probe.ts';
+import { type ProbedService, probedServiceSchema } from './probe.ts';
 import type { Blind, InstrumentRecord, Sample } from './sample.ts';
 import type { FromSender, ProbedStream, SenderConfig, StreamCounts, ToSender } from './sender-messages.ts';
 
@@ -103,7 +103,7 @@ const configOf = (options: SendersOptions, sender: string, nullTargetPort: numbe
     seed: options.seed,
     sender,
     resolver: options.resolvers[location] ?? null,
-    service: options.service === null ? null : namesOf(options.service),
+    service: options.service === null ? null : probedServiceSchema.parse(options.service),
     database: options.database,
     awsCredentialsFile: options.awsCredentialsFile ?? null,
     streams: streams.map((stream) => ({ ...stream, params: stream.params ?? {} })),
@@ -113,12 +113,6 @@ const configOf = (options: SendersOptions, sender: string, nullTargetPort: numbe
     blindFile: path.join(options.folder, 'blind', `${sender}.ndjson`),
     ledgersFolder: path.join(options.folder, 'ledgers'),
   };
-};
-
-const namesOf = (service: ProbedService): SenderConfig['service'] => {
-  const { host, databaseHost, databaseName, objectsHost, model, databaseInstances, objectsHosts, billing } = service;
-  const regions = service.regions?.map(({ name, role }) => ({ name, role }));
-  return { host, databaseHost, databaseName, objectsHost, model, regions, databaseInstances, objectsHosts, billing };
 };
 
 /** Everything the senders tell, for whoever listens. */

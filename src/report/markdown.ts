@@ -7,6 +7,7 @@ import {
   instantText,
   observedText,
   percentText,
+  phaseText,
   scaleText,
   seconds,
 } from './text.ts';
@@ -25,6 +26,7 @@ const section = (title: string, lines: readonly string[]): readonly string[] =>
 
 const headOf = (report: Report): readonly string[] => {
   const { run } = report;
+  const phase = phaseText(report);
   const versions = Object.entries(run.versions).map(([name, version]) => `${name} ${version}`);
   return [
     `# ${run.title}: ${report.verdict}`,
@@ -42,6 +44,7 @@ const headOf = (report: Report): readonly string[] => {
         ['started', run.startedAt],
         ['time', scaleText(run.timeScale)],
         ['seed', String(run.seed)],
+        ...(phase === undefined ? [] : [['phase', phase]]),
         ['versions', versions.join(', ')],
         ['ended', run.ended.message === null ? run.ended.reason : `${run.ended.reason}: ${run.ended.message}`],
       ],

@@ -159,6 +159,24 @@ const eventSchema = z.strictObject({
   data: dataSchema,
 });
 
+const phaseSchema = z.strictObject({
+  at: z.union([z.string(), ms]).meta({ description: 'random, sweep, worst, or documented milliseconds.' }),
+  offsetMs: ms.meta({ description: 'What was waited before the injection.' }),
+  mechanism: z
+    .strictObject({
+      name: z.string(),
+      region: z.string(),
+      periodMs: ms,
+      durationMs: ms,
+      positionMs: ms.meta({ description: 'Since a pass of it began.' }),
+      age: bracketSchema
+        .nullable()
+        .meta({ description: 'From when the state was taken that was shown to when the fault took effect.' }),
+      passEnded: z.boolean().meta({ description: 'A pass ended while the fault was injected.' }),
+    })
+    .nullable(),
+});
+
 const instrumentSchema = z.strictObject({
   trusted: z.boolean().meta({ description: 'No self-check tripped.' }),
   checks: z.array(
@@ -258,6 +276,7 @@ export const reportSchema = z
         reverted: spanSchema.nullable(),
       }),
     ),
+    phase: phaseSchema.nullable().meta({ description: 'When in the cycle of periodic mechanisms it was injected.' }),
     timeline: z.array(eventSchema),
     outages: z.array(outageSchema),
     decomposition: z.array(decompositionSchema),

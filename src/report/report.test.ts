@@ -123,3 +123,36 @@ describe('the registry', () => {
     expect(JSON.parse(reporters[0]?.render(reportOf()) ?? '')).toEqual(reportOf());
   });
 });
+
+describe('the phase', () => {
+  const factsOf = (takenAfterMs: number) => ({
+    'phase.at': 'worst',
+    'phase.offsetMs': 90_000,
+    'phase.mechanism': 'vector-sync',
+    'phase.region': 'east',
+    'phase.periodMs': 120_000,
+    'phase.durationMs': 10_000,
+    'phase.positionMs': 9000,
+    'phase.takenMs': 40_000 - 129_000,
+    'phase.takenAfterMs': takenAfterMs,
+  });
+
+  it('says where in its cycle a mechanism was met, and how old what it showed was', () => {
+    const text = renderMarkdown(reportOf({ facts: factsOf(-89_000) }));
+    expect(text).toContain(
+      '| phase | worst: 4 min 30 s into a pass of vector-sync (every 1 h, takes 5 min); what east showed was 1 h 5 min',
+    );
+    expect(text).not.toContain('a pass ended');
+  });
+
+  it('says when it was not the one that was aimed at', () => {
+    const text = renderMarkdown(reportOf({ facts: factsOf(31_000) }));
+    expect(text).toContain('a pass ended while the fault was injected');
+  });
+
+  it('is what was waited where no mechanism is named, and nothing where nobody waited', () => {
+    const facts = { 'phase.offsetMs': 500, 'phase.at': 'random' };
+    expect(renderMarkdown(reportOf({ facts }))).toContain('| phase | random: 15.0 s after the baseline |');
+    expect(renderMarkdown(reportOf())).not.toContain('| phase |');
+  });
+});

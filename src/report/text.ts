@@ -46,6 +46,22 @@ export const figureText = ({ name, value, unit }: Target['figures'][number]): st
   return unit === 'share' ? `${name}: ${percentText(value)}` : `${name}: ${value}`;
 };
 
+/** When in the cycle of periodic mechanisms the fault was injected; documented time. */
+export const phaseText = ({ phase, run: { timeScale } }: Report): string | undefined => {
+  if (phase === null) return undefined;
+  const { at, offsetMs, mechanism } = phase;
+  const documented = (realMs: number): string => formatDuration(realMs * timeScale);
+  const how = typeof at === 'number' ? 'as told' : at;
+  if (mechanism === null) return `${how}: ${documented(offsetMs)} after the baseline`;
+  const { name, region, periodMs, durationMs, positionMs, age, passEnded } = mechanism;
+  const { minMs, maxMs } = age ?? { minMs: 0, maxMs: null };
+  const shown =
+    maxMs === null ? '' : `; what ${region} showed was ${documented(minMs)} to ${documented(maxMs)} old at the fault`;
+  const cycle = `every ${documented(periodMs)}, takes ${documented(durationMs)}`;
+  const slipped = passEnded ? '; a pass ended while the fault was injected, so that this is not the phase it met' : '';
+  return `${how}: ${documented(positionMs)} into a pass of ${name} (${cycle})${shown}${slipped}`;
+};
+
 /** An instant since the start of the run, with what is known of it. */
 export const instantText = (span: { readonly minMs: number | null; readonly maxMs: number | null } | null): string => {
   if (span === null) return '-';

@@ -54,6 +54,7 @@ const quietPorts = {
   route53: () => ({ healthChecks: async () => [] }),
   cache: () => null,
   alerts: () => null,
+  vectors: () => null,
 } as unknown as Ports;
 
 /** A fault that turns the switch off and puts it back to what it was. */

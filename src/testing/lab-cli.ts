@@ -263,6 +263,7 @@ export const startLabCli = async (timeScale: number): Promise<LabCli> => {
     },
     cache: () => null,
     alerts: () => null,
+    vectors: () => null,
   };
   const runIds = (): readonly string[] => {
     const { BLACKSTART_REPORTS: reports } = variables;

@@ -26,6 +26,7 @@ import { serves } from './serves.ts';
 import { fenced, singleWriter } from './split-brain.ts';
 import { switchErrors } from './switch-errors.ts';
 import { undelete } from './undelete.ts';
+import { vectorFullSync, vectorRebuild } from './vectors.ts';
 import { visibilityLag } from './visibility-lag.ts';
 
 /** Every way a documented number is computed from a record. Adding one is a file and a line here. */
@@ -64,5 +65,7 @@ export const measures: readonly Measure[] = [
   lagAlert,
   quorum,
   readOnly,
+  vectorRebuild,
+  vectorFullSync,
   notYet,
 ];

@@ -4,6 +4,7 @@ import { kubernetesObserver } from './kubernetes.ts';
 import type { Observer } from './observer.ts';
 import { rdsObserver } from './rds.ts';
 import { route53Observer } from './route53.ts';
+import { vectorObserver } from './vectors.ts';
 
 /** Everything that watches the platform during a run. Adding one is a file and a line here. */
 export const observers: readonly Observer[] = [
@@ -12,4 +13,5 @@ export const observers: readonly Observer[] = [
   route53Observer,
   cacheObserver,
   alertsObserver,
+  vectorObserver,
 ];

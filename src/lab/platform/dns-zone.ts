@@ -43,6 +43,7 @@ export const apexesOf = ({ environment: { service, billing } }: LabLayout): read
       service.databaseDomain,
       ...(service.objectsHost === undefined ? [] : [service.objectsHost]),
       ...(billing === undefined ? [] : [billing.host]),
+      ...(service.vectorDomain === undefined ? [] : [service.vectorDomain]),
     ].map((name) => name.split('.').slice(1).join('.')),
   ),
 ];
@@ -98,6 +99,12 @@ const recordsAt = (data: ZoneData, place: Place, name: string): readonly Answer[
       return toZones({ region: region.name, zones }, name);
     }
     if (region.zones.some((zone) => name === `${zone.name}.${host}`)) return [addressAt(name, ttl)];
+    const vectors = service.vectorDomain === undefined ? undefined : `${region.name}.${service.vectorDomain}`;
+    if (name === vectors) return [addressAt(name, ttl)];
+    if (vectors !== undefined && name === `_http._tcp.${vectors}`) {
+      const port = forwardPort(layout, place, `vector/${region.name}`);
+      return [{ type: 'SRV', name, ttl, data: { priority: 10, weight: 0, port, target: vectors } }];
+    }
   }
   for (const instance of databaseInstances(layout.environment)) {
     const endpoint = `${instance}.${service.databaseDomain}`;
@@ -128,6 +135,7 @@ const hasBelow = (data: ZoneData, name: string): boolean => {
   if (billing !== undefined) known.push(`_postgresql._tcp.${billing.host}`);
   if (service.objectsHost !== undefined) known.push(`_http._tcp.${service.objectsHost}`);
   for (const region of regions) {
+    if (service.vectorDomain !== undefined) known.push(`_http._tcp.${region.name}.${service.vectorDomain}`);
     known.push(`_http._tcp.${region.name}.${service.host}`);
     known.push(`_postgresql._tcp.${region.database.instance}.${service.databaseDomain}`);
     if (service.objectsHost !== undefined) known.push(`_http._tcp.${region.name}.${service.objectsHost}`);

@@ -374,6 +374,18 @@ describe('a running GeoDNS', () => {
     expect(own?.port).toBe(port('eu-central-1'));
   });
 
+  test('each vector store has a name of its own, which leads to it over the links of whoever asks', async () => {
+    const { layout } = await start(30);
+    for (const region of ['us-west-2', 'eu-central-1']) {
+      for (const place of ['client/us-west', 'client/europe'] as const) {
+        const [found] = await ask(layout, place, `_http._tcp.${region}.vectors.platform.lab`, 'SRV');
+        expect(found?.value).toBe(`${region}.vectors.platform.lab`);
+        expect(found?.port).toBe(forwardPort(layout, place, `vector/${region}`));
+      }
+    }
+    await expect(ask(layout, 'client/us-west', '_http._tcp.mars.vectors.platform.lab', 'SRV')).rejects.toThrow();
+  });
+
   test('weights and overrides steer it, and nonsense is refused', async () => {
     const { layout } = await start(30);
     await callControl(layout, 'dns', 'PUT', '/weights/us-west-2', { body: { weight: 0 } });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { embed, seedDocument } from './embedding.ts';
-import { createIndex } from './vector.ts';
+import { createIndex } from './vector-index.ts';
 
 const dimensions = 16;
 
