@@ -42,6 +42,8 @@ interface Queue {
   readonly copies: Set<Copy>;
   /** What is on its way. */
   busy: Promise<unknown>;
+  /** It gives a region that did not answer some time; what is added meanwhile does not wake it. */
+  isPatient: boolean;
   wake(): void;
 }
 
@@ -110,14 +112,17 @@ export const createReplicator = (parts: ReplicatorParts, signal: AbortSignal): R
       }
       const carried = Promise.all(now.map((copy) => carry(destination, queue, copy)));
       queue.busy = carried;
-      if ((await carried).includes(false)) await rest(queue, retryMs);
+      if (!(await carried).includes(false)) continue;
+      queue.isPatient = true;
+      await rest(queue, retryMs);
+      queue.isPatient = false;
     }
   };
 
   const queueFor = (destination: string): Queue => {
     const known = queues.get(destination);
     if (known !== undefined) return known;
-    const queue: Queue = { copies: new Set(), busy: Promise.resolve(), wake: () => undefined };
+    const queue: Queue = { copies: new Set(), busy: Promise.resolve(), isPatient: false, wake: () => undefined };
     queues.set(destination, queue);
     void work(destination, queue);
     return queue;
@@ -129,8 +134,7 @@ export const createReplicator = (parts: ReplicatorParts, signal: AbortSignal): R
       if (state !== 'PENDING') continue;
       const queue = queueFor(destination);
       queue.copies.add({ bucket, key, versionId, dueMs });
-      // One that rests after a failure has copies already: it goes on when its rest is over.
-      if (queue.copies.size === 1) queue.wake();
+      if (!queue.isPatient) queue.wake();
     }
   };
 

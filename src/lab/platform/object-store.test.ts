@@ -94,6 +94,8 @@ describe('replication rules', () => {
 });
 
 describe('the replicator', () => {
+  const everything = { id: '1', isEnabled: true, prefix: '', destination: 'there', copiesDeleteMarkers: false };
+  const logs = { ...everything, id: '2', prefix: 'logs/' };
   const start = (send: (destination: string) => Promise<CopyOutcome>, delayMs = 0) => {
     const stop = new AbortController();
     const copied: string[] = [];
@@ -103,7 +105,7 @@ describe('the replicator', () => {
         clock: systemClock,
         delayMs,
         retryMs: 10,
-        rulesOf: () => [],
+        rulesOf: () => [everything, logs],
         send,
         onCopied: (_bucket, { key }, destination, outcome) => void copied.push(`${key} ${destination} ${outcome}`),
         log: () => undefined,
@@ -153,6 +155,19 @@ describe('the replicator', () => {
     await running.replicator.pause('p', pause, 20);
     await until(() => running.copied.length === 1);
     expect(running.replicator.pauses.size).toBe(0);
+    running.stop();
+  });
+
+  it('carries what is not paused past what is', async () => {
+    const running = start(async () => 'stored');
+    await running.replicator.pause('p', { bucket, destinations: ['there'], prefixes: ['logs/'] }, 60_000);
+    running.put('logs/a');
+    await systemClock.sleep(20);
+    running.put('b');
+    await until(() => running.copied.length === 1);
+    expect(running.copied).toEqual(['b there stored']);
+    running.replicator.resume('p');
+    await until(() => running.copied.length === 2);
     running.stop();
   });
 
