@@ -43,8 +43,6 @@ const epochsOf = (streams: readonly StreamAnalysis[]): readonly Epoch[] => {
 /** Epochs of one database share its system identifier; another database has a primary of its own. */
 const systemOf = ({ epoch }: Pick<Epoch, 'epoch'>): string => epoch.split(':')[0] ?? '';
 
-const systemOf = (epoch: string): string => epoch.split(':')[0] ?? '';
-
 /** Writes acknowledged by an older epoch although sent after a newer one had acknowledged: two primaries, proven. */
 const lateAcknowledgements = (streams: readonly StreamAnalysis[], epochs: readonly Epoch[]): readonly Sample[] => {
   const limitOf = new Map(
