@@ -5,6 +5,7 @@ import { createFisPort } from './fis.ts';
 import type { Ports, RdsPort } from './ports.ts';
 import { createRdsPort } from './rds.ts';
 import { createRoute53Port } from './route53.ts';
+import { createS3Port } from './s3-client.ts';
 
 const memoize = <T>(made: Map<string, T>, make: (region: string) => T): ((region: string) => T) => {
   return (region) => {
@@ -17,7 +18,7 @@ const memoize = <T>(made: Map<string, T>, make: (region: string) => T): ((region
 /** The ports on AWS, on the official SDK clients. A client is loaded when it is first called. */
 export const createAwsPorts = (
   options: AwsOptions & { readonly clock: Clock },
-): Pick<Ports, 'fis' | 'ec2' | 'rds' | 'route53'> => {
+): Pick<Ports, 'fis' | 'ec2' | 'rds' | 'route53' | 's3'> => {
   const { clock } = options;
   const databases = new Map<string, RdsPort>();
   /** An instance of another region is named by its ARN: it is looked for wherever this process has worked so far. */
@@ -35,5 +36,6 @@ export const createAwsPorts = (
     ec2: memoize(new Map(), (region) => createEc2Port(callerFor('EC2', region, options))),
     rds: memoize(databases, (region) => createRdsPort(callerFor('RDS', region, options), arnOfInstance)),
     route53: () => route53,
+    s3: memoize(new Map(), (region) => createS3Port(callerFor('S3', region, options))),
   };
 };

@@ -8,7 +8,7 @@ export interface HttpRequest {
   readonly address: string;
   readonly port: number;
   readonly host: string;
-  readonly method: 'GET' | 'HEAD' | 'POST';
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | null;
@@ -26,6 +26,8 @@ export interface HttpOutcome {
   readonly failure: string | null;
   /** The failure is of this machine (no descriptor, no port left): nothing was learnt about the target. */
   readonly ours: boolean;
+  /** A connection was there to send it on: the other side may have got it. */
+  readonly sent: boolean;
   readonly status: number | null;
   readonly headers: HttpHeaders;
   /** First byte of the head. */
@@ -107,12 +109,13 @@ const exchange = (
     let firstByteMs: number | null = null;
     let abort: ((reason: Error) => void) | undefined;
     let settled = false;
+    let sent = false;
 
     const settle = (failure: string | null, ours = false): void => {
       if (settled) return;
       settled = true;
       request.signal.removeEventListener('abort', onAbort);
-      resolve({ failure, ours, status, headers, firstByteMs, endedMs: clock.monotonicMs() });
+      resolve({ failure, ours, sent, status, headers, firstByteMs, endedMs: clock.monotonicMs() });
     };
     const onAbort = (): void => {
       settle('timeout');
@@ -137,6 +140,7 @@ const exchange = (
           abort = (reason) => controller.abort(reason);
           // Timed out while it waited for a connection: it is not sent late.
           if (settled) controller.abort(new Error('timed out'));
+          else sent = true;
         },
         onResponseStart(_controller, statusCode, head) {
           if (settled || statusCode < 200) return;

@@ -98,7 +98,7 @@ export interface FisTemplate {
       | {
           readonly resourceType: string;
           readonly resourceTags: Readonly<Record<string, string>>;
-          readonly filters: readonly { readonly path: string; readonly values: readonly string[] }[];
+          readonly filters?: readonly { readonly path: string; readonly values: readonly string[] }[];
           readonly selectionMode: string;
         }
     >
@@ -268,6 +268,39 @@ export interface Route53Port {
   putWeight(zoneId: string, host: string, region: string, weight: number, signal: AbortSignal): Promise<void>;
 }
 
+/** One version of an object, or a delete marker. */
+export interface ObjectVersion {
+  readonly key: string;
+  readonly versionId: string;
+  readonly isLatest: boolean;
+  readonly isDeleteMarker: boolean;
+}
+
+/** One rule of a bucket's replication. */
+export interface ReplicationRule {
+  readonly id: string;
+  readonly isEnabled: boolean;
+  /** Bucket that gets the copies. */
+  readonly destination: string;
+}
+
+export interface S3Port {
+  versioning(bucket: string, signal: AbortSignal): Promise<'enabled' | 'suspended' | 'never-enabled'>;
+  /** Empty when the bucket has none. */
+  tags(bucket: string, signal: AbortSignal): Promise<Readonly<Record<string, string>>>;
+  /** Empty when the bucket is not replicated. */
+  replicationRules(bucket: string, signal: AbortSignal): Promise<readonly ReplicationRule[]>;
+  /**
+   * Versions and delete markers of every key under the prefix, all pages. Within a key the latest is first; versions
+   * among themselves are newest first, and so are delete markers.
+   */
+  versions(bucket: string, prefix: string, signal: AbortSignal): Promise<readonly ObjectVersion[]>;
+  /** Deletes what a key holds now. The id of the delete marker that hides it; `undefined` when there is none. */
+  deleteObject(bucket: string, key: string, signal: AbortSignal): Promise<string | undefined>;
+  /** Takes one version, or one delete marker, away for good. One that is gone counts as taken away. */
+  deleteVersion(bucket: string, key: string, versionId: string, signal: AbortSignal): Promise<void>;
+}
+
 export interface CachePort {
   /** Address of the node that took a write just now; `undefined` when none did. */
   takesWrites(signal: AbortSignal): Promise<string | undefined>;
@@ -280,6 +313,7 @@ export interface Ports {
   ec2(region: string): Ec2Port;
   rds(region: string): RdsPort;
   route53(): Route53Port;
+  s3(region: string): S3Port;
   /** A new watch of the cache's nodes; null where there is no cache. */
   cache(): CachePort | null;
 }

@@ -1,6 +1,6 @@
 import type { Addresses } from '../core/addresses.ts';
 import type { Clock } from '../core/clock.ts';
-import type { Environment } from '../core/environment.ts';
+import type { Environment, Region } from '../core/environment.ts';
 import { resolveRegion } from '../core/places.ts';
 import type { Instrument } from '../experiments/harness.ts';
 import type { Scenario } from '../experiments/scenario.ts';
@@ -30,13 +30,11 @@ export const streamsOf = (scenario: Scenario): readonly ProbedStream[] =>
     })),
   );
 
-/** The DNS name of each region's own database instance, by every name that files may use for the region. */
-const databaseInstancesOf = (environment: Environment): Readonly<Record<string, string>> => {
-  const { regions, service } = environment;
-  const hostOf = (region: string): string =>
-    `${resolveRegion(environment, region).database.instance}.${service.databaseDomain}`;
+/** A DNS name for each region, by every name that files may use for the region. */
+const perRegion = (environment: Environment, hostOf: (region: Region) => string): Readonly<Record<string, string>> => {
+  const { regions } = environment;
   const references = ['primary', ...(regions.length > 1 ? ['failover'] : []), ...regions.map(({ name }) => name)];
-  return Object.fromEntries(references.map((reference) => [reference, hostOf(reference)]));
+  return Object.fromEntries(references.map((reference) => [reference, hostOf(resolveRegion(environment, reference))]));
 };
 
 /** A store that cannot be read for so long is not read at all; who pressed Ctrl-C waits no longer than this. */
@@ -61,7 +59,7 @@ export const startInstrument = async (
   folder: string,
 ): Promise<Instrument & { onBlind(listener: (blind: Blind) => void): void }> => {
   const { environment, addresses, clock, runId, seed, streams, signal } = parts;
-  const { host, databaseHost, databaseName, objectsHost, model } = environment.service;
+  const { host, databaseHost, databaseDomain, databaseName, objectsHost, model } = environment.service;
   const common = {
     runId,
     streams,
@@ -73,11 +71,13 @@ export const startInstrument = async (
       objectsHost,
       model,
       regions: environment.regions.map(({ name, role }) => ({ name, role })),
-      databaseInstances: databaseInstancesOf(environment),
       billing: environment.billing && {
         host: environment.billing.host,
         databaseName: environment.billing.databaseName,
       },
+      databaseInstances: perRegion(environment, ({ database }) => `${database.instance}.${databaseDomain}`),
+      objectsHosts:
+        objectsHost === undefined ? undefined : perRegion(environment, ({ name }) => `${name}.${objectsHost}`),
     },
     database: addresses.database,
     awsCredentialsFile: addresses.awsCredentialsFile,

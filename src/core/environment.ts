@@ -81,7 +81,12 @@ export const labSchema = z.strictObject({
     /** Without it an old primary is left running when another server takes over: two may then acknowledge. */
     fencing: z.boolean().default(true),
   }),
-  stores: z.strictObject({ vectors: z.int().positive(), dimensions: z.int().positive() }),
+  stores: z.strictObject({
+    vectors: z.int().positive(),
+    dimensions: z.int().positive(),
+    /** From a PUT in the primary region's bucket to its copy's way to the buckets of the other regions. */
+    objectReplication: durationMs.default(30_000),
+  }),
   cache: z.strictObject({
     /** A redis-server binary; null looks on PATH. Without one the cache's targets are NOT MEASURED. */
     server: z.string().nullable().default(null),
@@ -113,6 +118,12 @@ const regionSchema = z.strictObject({
     /** Replicas: documented replication lag behind the primary. */
     lag: durationMs.optional(),
   }),
+  /** The bucket of the region's documents. The primary region's is replicated to those of the others. */
+  objects: z
+    .strictObject({
+      bucket: z.string().regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, { error: 'this is no name of an S3 bucket' }),
+    })
+    .optional(),
 });
 
 /**
@@ -154,7 +165,10 @@ export const environmentSchema = z.strictObject({
     /** RDS endpoints live under this domain: `<instance>.<databaseDomain>`. */
     databaseDomain: z.string().min(1),
     databaseName: z.string().min(1).default('conversations'),
-    /** GeoDNS name under which documents are read through the S3 API; SRV `_http._tcp.<objectsHost>`. */
+    /**
+     * GeoDNS name under which documents are read through the S3 API; per region it is `<region>.<objectsHost>`. SRV
+     * `_http._tcp.<objectsHost>` gives the port.
+     */
     objectsHost: z.string().min(1).optional(),
     hostedZoneId: z.string().min(1),
     model: z.string().min(1),

@@ -50,6 +50,16 @@ export const resolveRegion = (environment: Environment, reference: string): Regi
   return region;
 };
 
+/** The bucket of a region's documents. */
+export const bucketOf = ({ name: environment }: Environment, { name, objects }: Region): string => {
+  if (objects !== undefined) return objects.bucket;
+  throw new BlackstartError(
+    'PLAN_REFUSED',
+    `environment ${environment} does not say which bucket ${name} has`,
+    'Give the region "objects: { bucket: … }".',
+  );
+};
+
 /** The zone's name and its region. */
 export const resolveZone = (
   environment: Environment,

@@ -2,6 +2,7 @@ import type { Fault } from './fault.ts';
 import { databaseFailover } from './faults/database-failover/index.ts';
 import { databaseKill } from './faults/database-kill/index.ts';
 import { databasePromote } from './faults/database-promote/index.ts';
+import { objectDelete } from './faults/object-delete/index.ts';
 import { podHang } from './faults/pod-hang/index.ts';
 import { podKill } from './faults/pod-kill/index.ts';
 import { regionBlackhole } from './faults/region-blackhole/index.ts';
@@ -16,6 +17,7 @@ export const faults: readonly Fault[] = [
   databaseFailover,
   databaseKill,
   databasePromote,
+  objectDelete,
   podHang,
   podKill,
   regionBlackhole,

@@ -75,6 +75,14 @@ export const regionOfZone = (environment: Environment, zone: string): string => 
   return region.name;
 };
 
+/** The bucket that holds a region's documents. */
+export const bucketOfRegion = (environment: Environment, region: string): string =>
+  environment.regions.find(({ name }) => name === region)?.objects?.bucket ?? `documents-${region}`;
+
+/** The region of one of the platform's buckets. */
+export const regionOfBucket = (environment: Environment, bucket: string): string | undefined =>
+  environment.regions.find(({ name }) => bucketOfRegion(environment, name) === bucket)?.name;
+
 /** PostgreSQL nodes: which zone each runs in, the RDS instance it belongs to, and what it starts as. */
 export interface DatabaseNode {
   /** `postgres/<server>`. */

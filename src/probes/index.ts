@@ -3,6 +3,7 @@ import { dns } from './dns.ts';
 import { health } from './health.ts';
 import { http } from './http.ts';
 import { defineLedger } from './ledger/define.ts';
+import { objectsLedger } from './ledger/objects.ts';
 import { billingLedger, postgresLedger } from './ledger/postgres.ts';
 import { objects } from './objects.ts';
 import type { Probe } from './probe.ts';
@@ -16,6 +17,7 @@ export const probes: readonly Probe[] = [
   defineLedger(postgresLedger),
   defineLedger(billingLedger),
   objects,
+  defineLedger(objectsLedger),
   tcp,
   http,
 ];

@@ -21,13 +21,13 @@ export const objects = defineProbe({
   defaults: { everyMs: 1000, timeoutMs: 1000 },
   async open({ key, signFor }, context) {
     const { createHttpClient } = await import('../adapters/http.ts');
-    const { createObjectSigner } = await import('../adapters/s3.ts');
+    const { createObjectSigner, pathOfKey } = await import('../adapters/s3.ts');
     const client = createHttpClient(context.stream.connection, context.stream.timeoutMs, context.clock);
     const host = hostOf(context);
-    const path = `/${key.split('/').map(encodeURIComponent).join('/')}`;
+    const path = pathOfKey(key);
     const credentialsFile = context.awsCredentialsFile ?? null;
     const signer = createObjectSigner({ region: signFor, credentialsFile });
-    const sign = () => signer.signGet(host, path);
+    const sign = () => signer.sign({ method: 'GET', host, path });
     // Signed before anything is timed, so that missing keys fail the start and the first read costs what the others do.
     let signed = { headers: await sign(), atMs: context.clock.monotonicMs() };
     return {

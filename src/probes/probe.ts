@@ -16,6 +16,8 @@ export interface ProbedService {
   readonly databaseInstances?: Readonly<Record<string, string>> | undefined;
   /** The database of critical data; absent where the platform has none. */
   readonly billing?: { readonly host: string; readonly databaseName: string } | undefined;
+  /** DNS name of each region's own object store, by the region's name and as `primary` and `failover`. */
+  readonly objectsHosts?: Readonly<Record<string, string>> | undefined;
 }
 
 /** What a probe is opened with: one session per stream, living as long as the sender. */

@@ -40,7 +40,7 @@ export const streamSchema = z.strictObject({
   stream: z.string(),
   /** Name in the experiment file. */
   name: z.string(),
-  /** Registered probe kind: chat, health, dns, postgres-ledger, objects, tcp, http. */
+  /** Registered probe kind: chat, health, dns, postgres-ledger, objects, objects-ledger, tcp, http. */
   probe: z.string(),
   location: z.string(),
   /** The process that sends it: the location's name, or that with what it does. It alone knows when it was blind. */

@@ -26,6 +26,7 @@ export const senderConfigSchema = z.strictObject({
       regions: z.array(z.strictObject({ name: z.string(), role: z.string() })).optional(),
       databaseInstances: z.record(z.string(), z.string()).optional(),
       billing: z.strictObject({ host: z.string(), databaseName: z.string() }).optional(),
+      objectsHosts: z.record(z.string(), z.string()).optional(),
     })
     .nullable(),
   database: z.strictObject({ user: z.string(), passwordFile: z.string() }).nullable(),

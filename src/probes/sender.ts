@@ -74,7 +74,8 @@ const openStreams = async (config: SenderConfig): Promise<{ opened: Opened[]; cl
     config.resolver === null ? createSystemDnsClient(timeoutMaxMs) : createDnsClient(config.resolver, clock);
   const { runId, service, database, awsCredentialsFile = null } = config;
   const open = async (probe: Probe, stream: Stream, params: unknown, control: boolean): Promise<Opened> => {
-    const names = createNames(resolver, stream.connection, clock);
+    // A ledger asks anew for each write: what it counts is the authority, which a cached answer may not name.
+    const names = createNames(resolver, probe.openLedger === undefined ? stream.connection : 'fresh', clock);
     const ledgerFile = path.join(config.ledgersFolder, ledgerFileName(stream.stream));
     const context: ProbeContext = { runId, stream, service, database, awsCredentialsFile, ledgerFile, names, clock };
     return { stream, session: await probe.open(params, context), control };

@@ -116,7 +116,8 @@ const configOf = (options: SendersOptions, sender: string, nullTargetPort: numbe
 };
 
 const namesOf = (service: ProbedService): SenderConfig['service'] => {
-  const { host, databaseHost, databaseName, objectsHost, model, regions, databaseInstances, billing } = service;
+  const { host, databaseHost, databaseName, objectsHost, model, regions, databaseInstances, objectsHosts, billing } =
+    service;
   return {
     host,
     databaseHost,
@@ -126,6 +127,7 @@ const namesOf = (service: ProbedService): SenderConfig['service'] => {
     regions: regions?.map(({ name, role }) => ({ name, role })),
     databaseInstances,
     billing,
+    objectsHosts,
   };
 };
 

@@ -9,7 +9,7 @@ import type { Addresses } from '../core/addresses.ts';
 import { systemClock } from '../core/clock.ts';
 import type { Environment } from '../core/environment.ts';
 import { type Armed, outstanding, readJournal } from '../core/journal.ts';
-import { runTag } from '../experiments/faults/network.ts';
+import { runTag } from '../experiments/faults/fis.ts';
 import { labAddresses, labStatus } from '../lab/index.ts';
 import { startOf } from '../lab/processes.ts';
 import { labEnvironment } from '../lab/testing.ts';

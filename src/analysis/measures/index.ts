@@ -24,6 +24,7 @@ import { servedShare } from './served-share.ts';
 import { serves } from './serves.ts';
 import { fenced, singleWriter } from './split-brain.ts';
 import { switchErrors } from './switch-errors.ts';
+import { undelete } from './undelete.ts';
 import { visibilityLag } from './visibility-lag.ts';
 
 /** Every way a documented number is computed from a record. Adding one is a file and a line here. */
@@ -49,6 +50,7 @@ export const measures: readonly Measure[] = [
   route,
   serves,
   cacheRebalance,
+  undelete,
   dataLost,
   recoveryPoint,
   visibilityLag,

@@ -605,3 +605,38 @@ describe('what cannot be measured says why', () => {
     expect(new Set(names).size).toBe(names.length);
   });
 });
+
+describe('undelete', () => {
+  const target = targetOf('undelete');
+  const faults = [regionFault({ fault: 'object.delete', target: 'object/west/documents/handbook/one.txt' })];
+  const reads = (near: Script, far: Script = () => served('east', 'east-a')): Streams => [
+    [named('objects', 'objects', 'near', { required: true }), near],
+    [named('objects', 'objects', 'far'), far],
+  ];
+  const missing =
+    (toMs: number): Script =>
+    (atMs) =>
+      within(atMs, 40_100, toMs) ? bad('404', atMs) : served('west', 'west-a');
+
+  it('runs from the call that undoes it to the first good read, and says what copies did meanwhile', () => {
+    const row = judged(target, reads(missing(90_200)), { faults });
+    expect(row).toMatchObject({ verdict: 'PASS', real: { minMs: 150, maxMs: 200 } });
+    const figureOf = (name: string) => row.figures.find((one) => one.name === name)?.value;
+    expect(figureOf('hidden from its readers for at most')).toBeGreaterThan(50_000);
+    expect(figureOf('of them good')).toBe(figureOf('reads of copies meanwhile'));
+  });
+
+  it('passes only when readers missed it, and had it again', () => {
+    const never = judged(target, reads(missing(0)), { faults });
+    expect(never).toMatchObject({ verdict: 'INCONCLUSIVE' });
+    expect(never.reason).toContain('never seen to be missing');
+    expect(judged(target, reads(missing(Number.POSITIVE_INFINITY)), { faults }).verdict).toBe('FAIL');
+    const flickering: Script = (atMs) => (atMs > 90_200 && atMs % 200 === 0 ? bad('404', atMs) : missing(90_200)(atMs));
+    expect(judged(target, reads(flickering), { faults }).verdict).not.toBe('PASS');
+  });
+
+  it('is not measured without a delete, or without a reader', () => {
+    expect(judged(target, reads(missing(90_200))).verdict).toBe('NOT MEASURED');
+    expect(judged(target, chats(west), { faults }).reason).toContain('no probe named objects');
+  });
+});

@@ -7,17 +7,24 @@ import type { RevertState } from '../../core/undo.ts';
 import type { FaultContext, Permission, Planned } from '../fault.ts';
 import {
   assertLever,
-  deleteTemplates,
+  endExperiments,
   environmentTag,
   experimentsOf,
+  type FisUse,
+  faultTag,
+  fisPermissions,
   isActive,
   isoDuration,
   lookEveryMs,
-  stopExperiments,
+  prepareTemplate,
+  runTag,
+  startTemplate,
+  tagsOfUse,
+  targetTag,
+  templateBase,
   templatesOf,
   tokenFor,
-  untilRunning,
-} from './network.ts';
+} from './fis.ts';
 
 /*
  * What faults on the hosts of databases have in common: AWS FIS has SSM run one of its public AWSFIS documents there.
@@ -96,16 +103,13 @@ export interface HostCommand {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-const runTag = 'blackstart:run';
-const faultTag = 'blackstart:fault';
-const targetTag = 'blackstart:target';
 /** The undo record, so that it is found without a journal: tags hold 256 characters each. */
 const undoTag = 'blackstart:undo';
 
+const useOf = (fault: string, { run, target, region }: HostUndo): FisUse => ({ fault, run, target, region });
+
 const tagsFor = (name: string, undo: HostUndo): Readonly<Record<string, string>> => ({
-  [runTag]: undo.run,
-  [faultTag]: name,
-  [targetTag]: undo.target,
+  ...tagsOfUse(useOf(name, undo)),
   [undoTag]: [undo.host, undo.zone, undo.home, undo.instance, undo.redundant ? 'redundant' : 'single'].join(' '),
 });
 
@@ -130,14 +134,9 @@ const templateFor = (
   undo: HostUndo,
   arn: string,
   command: HostCommand,
-  { environment, expiryMs }: FaultContext,
+  context: FaultContext,
 ): FisTemplate => ({
-  description: `blackstart ${name} ${undo.target} run ${undo.run}`.slice(0, 512),
-  roleArn: environment.aws.experimentRole,
-  tags: tagsFor(name, undo),
-  stopConditions: [
-    { source: 'aws:cloudwatch:alarm', value: environment.aws.stopAlarm.replaceAll('{region}', undo.region) },
-  ],
+  ...templateBase(useOf(name, undo), tagsFor(name, undo), context),
   targets: { hosts: { resourceType: 'aws:ec2:instance', resourceArns: [arn], selectionMode: 'ALL' } },
   actions: {
     command: {
@@ -145,7 +144,7 @@ const templateFor = (
       parameters: {
         documentArn: `arn:aws:ssm:${undo.region}::document/${command.document}`,
         documentParameters: JSON.stringify(command.parameters),
-        duration: isoDuration(expiryMs),
+        duration: isoDuration(context.expiryMs),
       },
       targets: { Instances: 'hosts' },
     },
@@ -159,23 +158,14 @@ export const prepareHost = async (
   command: HostCommand,
   context: FaultContext,
 ): Promise<string> => {
-  const { ports, signal } = context;
-  const fis = ports.fis(undo.region);
-  const [known] = await templatesOf(name, undo, undo.region, context);
+  const use = useOf(name, undo);
+  const [known] = await templatesOf(use, context);
   if (known !== undefined) return known.id;
   await assertLever(undo.region, context);
-  const hosts = await hostsOf(undo.instance, [undo.region], context);
-  const host = hosts.find(({ id }) => id === undo.host);
+  const host = (await hostsOf(undo.instance, [undo.region], context)).find(({ id }) => id === undo.host);
   if (host === undefined) throw noHost(undo.instance, undo.region);
   const template = templateFor(name, undo, host.arn, command, context);
-  const id = await fis.createTemplate(template, tokenFor(name, undo, undo, 'template'), signal);
-  const preview = await fis.preview(id, tokenFor(name, undo, undo, `preview ${id}`), signal);
-  if (preview.status === 'completed') return id;
-  throw new BlackstartError(
-    'INJECT_FAILED',
-    `FIS could not resolve ${undo.host} of ${undo.target}: ${preview.status}, ${preview.reason}`,
-    'See the role, the stop alarm and the SSM agent of the host.',
-  );
+  return await prepareTemplate(use, template, { arns: [host.arn], noun: 'hosts' }, context);
 };
 
 /** Starts the experiment; resolves once its command runs, or has run. */
@@ -187,15 +177,11 @@ export const runOnHost = async (
   until: 'running' | 'completed',
 ): Promise<void> => {
   const { ports, signal, clock } = context;
-  const fis = ports.fis(undo.region);
+  const use = useOf(name, undo);
   const template = await prepareHost(name, undo, command, context);
-  const { id } = await fis.start(
-    template,
-    tokenFor(name, undo, undo, `start ${template}`),
-    tagsFor(name, undo),
-    signal,
-  );
-  if (until === 'running') return await untilRunning(undo.region, id, context);
+  if (until === 'running') return await startTemplate(use, template, tagsFor(name, undo), context);
+  const fis = ports.fis(undo.region);
+  const { id } = await fis.start(template, tokenFor(use, `start ${template}`), tagsFor(name, undo), signal);
   for (;;) {
     const now = await fis.get(id, signal);
     if (now?.status === 'completed') return;
@@ -218,7 +204,7 @@ export const experimentIn = async (
   status: FisExperiment['status'],
   context: FaultContext,
 ): Promise<string | undefined> => {
-  const found = (await experimentsOf(name, undo, undo.region, context)).find((one) => one.status === status);
+  const found = (await experimentsOf(useOf(name, undo), context)).find((one) => one.status === status);
   if (found === undefined) return undefined;
   const detail = await context.ports.fis(undo.region).get(found.id, context.signal);
   return detail?.actions['command']?.status === status ? found.id : undefined;
@@ -226,13 +212,12 @@ export const experimentIn = async (
 
 /** Stops what still runs: SSM then takes back what the document did. */
 export const revertHost = async (name: string, undo: HostUndo, context: FaultContext): Promise<void> => {
-  await stopExperiments(name, undo, undo.region, context);
-  await deleteTemplates(name, undo, undo.region, context);
+  await endExperiments(useOf(name, undo), context);
 };
 
 /** No experiment of ours runs, and none ended without taking back what it did. */
 export const stateOfHost = async (name: string, undo: HostUndo, context: FaultContext): Promise<RevertState> => {
-  const experiments = await experimentsOf(name, undo, undo.region, context);
+  const experiments = await experimentsOf(useOf(name, undo), context);
   const active = experiments.find(isActive);
   if (active !== undefined) return { state: 'pending', detail: `FIS experiment ${active.id} is ${active.status}` };
   const failed = experiments.find(({ status }) => status === 'failed');
@@ -260,23 +245,11 @@ export const discoverOnHosts = async (
   return [...found.values()];
 };
 
-export const hostPermissions = (environment: Environment): readonly Permission[] => {
-  const { account, experimentRole } = environment.aws;
-  const aws = (action: string, resource: string): Permission => ({ provider: 'aws', action, resource });
-  const fis = `arn:aws:fis:*:${account}`;
-  return [
-    ...['CreateExperimentTemplate', 'DeleteExperimentTemplate', 'StartExperiment', 'TagResource'].map((one) =>
-      aws(`fis:${one}`, `${fis}:experiment-template/*`),
-    ),
-    ...['StartExperiment', 'StopExperiment', 'GetExperiment', 'TagResource'].map((one) =>
-      aws(`fis:${one}`, `${fis}:experiment/*`),
-    ),
-    aws('fis:GetSafetyLever', `${fis}:safety-lever/default`),
-    ...['fis:ListExperiments', 'fis:ListExperimentTemplates', 'ec2:DescribeInstances'].map((one) => aws(one, '*')),
-    aws('rds:DescribeDBInstances', `arn:aws:rds:*:${account}:db:*`),
-    aws('iam:PassRole', experimentRole),
-  ];
-};
+export const hostPermissions = (environment: Environment): readonly Permission[] => [
+  ...fisPermissions(environment),
+  { provider: 'aws', action: 'ec2:DescribeInstances', resource: '*' },
+  { provider: 'aws', action: 'rds:DescribeDBInstances', resource: `arn:aws:rds:*:${environment.aws.account}:db:*` },
+];
 
 const nothingLost = { pods: 0, zones: [], regions: [], workloads: {} };
 

@@ -11,7 +11,7 @@ import { type AwsStandIn, startAws } from '../../testing/aws.ts';
 import { faultContract } from '../../testing/fault-contract.ts';
 import type { Fault, FaultContext, Planned } from '../fault.ts';
 import { databaseFailover } from './database-failover/index.ts';
-import { isoDuration } from './network.ts';
+import { isoDuration } from './fis.ts';
 import { regionBlackhole } from './region-blackhole/index.ts';
 import { regionPartition } from './region-partition/index.ts';
 import { zoneBlackhole } from './zone-blackhole/index.ts';

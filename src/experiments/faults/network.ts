@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import type { FisExperiment, FisStatus, FisTemplate, Subnet } from '../../adapters/ports.ts';
+import type { FisTemplate, Subnet } from '../../adapters/ports.ts';
 import type { Environment } from '../../core/environment.ts';
-import { BlackstartError } from '../../core/errors.ts';
 import type { RevertState } from '../../core/undo.ts';
 import {
   type BlastRadius,
@@ -11,9 +10,29 @@ import {
   type Permission,
   type Planned,
 } from '../fault.ts';
+import {
+  assertLever,
+  endExperiments,
+  environmentTag,
+  experimentsOf,
+  type FisUse,
+  faultTag,
+  fisPermissions,
+  isActive,
+  isoDuration,
+  prepareTemplate,
+  refused,
+  runningExperiment,
+  runTag,
+  startTemplate,
+  tagsOfUse,
+  targetTag,
+  templateBase,
+  templatesOf,
+} from './fis.ts';
 import { type Layer, layers, type SubnetNow } from './network-layer.ts';
 
-/** What faults on the network by AWS FIS have in common: one FIS experiment per region, found again by its tags. */
+/** What faults on the network by AWS FIS have in common: one FIS experiment per region, on the subnets of its zones. */
 
 const beforeSchema = z.strictObject({
   id: z.string(),
@@ -57,32 +76,12 @@ export interface NetworkFault<Params extends z.ZodType> {
   blast(params: z.output<Params>, context: FaultContext): Promise<BlastRadius>;
 }
 
-export const runTag = 'blackstart:run';
-const faultTag = 'blackstart:fault';
-const targetTag = 'blackstart:target';
 const beforeTag = 'blackstart:before:';
-/** Only subnets that carry this tag, with the environment's name as its value, are ever touched. */
-export const environmentTag = 'blackstart:environment';
-
-const ended: readonly FisStatus[] = ['completed', 'stopped', 'failed', 'cancelled'];
-export const isActive = (experiment: FisExperiment): boolean => !ended.includes(experiment.status);
 
 /** FIS takes at most 5 ARNs per target, and 20 actions per template, 10 of them at once. */
 const arnsMax = 5;
 const actionsMax = 10;
 const tagsMax = 50;
-const durationMinutesMax = 12 * 60;
-
-/** FIS durations are whole minutes here, from one to twelve hours. */
-export const isoDuration = (documentedMs: number): string =>
-  `PT${Math.min(durationMinutesMax, Math.max(1, Math.ceil(documentedMs / 60_000)))}M`;
-
-/** Half a documented second between two looks at an experiment: well below the request rate that FIS throttles. */
-export const lookEveryMs = ({ timeScale }: FaultContext): number => Math.max(10, 500 / timeScale);
-
-const refused = (message: string, hint: string): BlackstartError => new BlackstartError('PLAN_REFUSED', message, hint);
-const failed = (message: string, hint: string): BlackstartError => new BlackstartError('INJECT_FAILED', message, hint);
-
 const bySubnet = (one: { readonly id: string }, other: { readonly id: string }): number => (one.id < other.id ? -1 : 1);
 
 /** The subnets of these zones that belong to the environment, in a fixed order. */
@@ -98,15 +97,6 @@ const subnetsOf = async (
   throw refused(
     `zone ${bare} has no subnet tagged ${environmentTag}=${environment.name}`,
     'Tag the subnets of the platform that may be drilled; others are never touched.',
-  );
-};
-
-export const assertLever = async (region: string, { ports, signal }: FaultContext): Promise<void> => {
-  const lever = await ports.fis(region).safetyLever(signal);
-  if (lever === 'disengaged') return;
-  throw refused(
-    `the FIS safety lever of ${region} is ${lever}`,
-    'Somebody has stopped all experiments there, or its state cannot be read. Ask before you disengage it.',
   );
 };
 
@@ -143,10 +133,10 @@ const planPart = async (
   };
 };
 
-const tagsFor = (name: string, undo: Undo, part: Part): Readonly<Record<string, string>> => ({
-  [runTag]: undo.run,
-  [faultTag]: name,
-  [targetTag]: undo.target,
+const useOf = (fault: string, { run, target }: Undo, region: string): FisUse => ({ fault, run, target, region });
+
+const tagsFor = (use: FisUse, part: Part): Readonly<Record<string, string>> => ({
+  ...tagsOfUse(use),
   ...Object.fromEntries(part.subnets.map(({ id, before }) => [`${beforeTag}${id}`, before])),
 });
 
@@ -155,32 +145,26 @@ const chunked = <T>(items: readonly T[], size: number): readonly (readonly T[])[
 
 /** The FIS template of one region: every action on every five subnets. */
 const templateFor = (
-  fault: Pick<NetworkFault<z.ZodType>, 'name'>,
-  undo: Undo,
+  use: FisUse,
   part: Part,
   arns: readonly string[],
   actions: NetworkSpec['parts'][number]['actions'],
-  { environment, expiryMs }: FaultContext,
+  context: FaultContext,
 ): FisTemplate => {
-  const tags = tagsFor(fault.name, undo, part);
+  const tags = tagsFor(use, part);
   if (Object.keys(tags).length > tagsMax) {
-    throw refused(`${undo.target} has more subnets in ${part.region} than FIS tags can name`, 'Tag fewer subnets.');
+    throw refused(`${use.target} has more subnets in ${part.region} than FIS tags can name`, 'Tag fewer subnets.');
   }
   const groups = chunked(arns, arnsMax).map((some, index) => [`subnets-${index + 1}`, some] as const);
   const all = groups.flatMap(([group]) => actions.map((action) => ({ group, action })));
   if (all.length > actionsMax) {
     throw refused(
-      `${fault.name} on ${arns.length} subnets of ${part.region} needs ${all.length} FIS actions, at most ${actionsMax} run`,
+      `${use.fault} on ${arns.length} subnets of ${part.region} needs ${all.length} FIS actions, at most ${actionsMax} run`,
       'Name fewer zones or regions.',
     );
   }
   return {
-    description: `blackstart ${fault.name} ${undo.target} run ${undo.run}`.slice(0, 512),
-    roleArn: environment.aws.experimentRole,
-    tags,
-    stopConditions: [
-      { source: 'aws:cloudwatch:alarm', value: environment.aws.stopAlarm.replaceAll('{region}', part.region) },
-    ],
+    ...templateBase(use, tags, context),
     targets: Object.fromEntries(
       groups.map(([group, resourceArns]) => [
         group,
@@ -190,26 +174,15 @@ const templateFor = (
     actions: Object.fromEntries(
       all.map(({ group, action: { actionId, parameters } }, index) => [
         `action-${index + 1}`,
-        { actionId, parameters: { ...parameters, duration: isoDuration(expiryMs) }, targets: { Subnets: group } },
+        {
+          actionId,
+          parameters: { ...parameters, duration: isoDuration(context.expiryMs) },
+          targets: { Subnets: group },
+        },
       ]),
     ),
   };
 };
-
-type Named = Pick<Undo, 'run' | 'target'>;
-
-const isOurs = (tags: Readonly<Record<string, string>>, name: string, undo: Named): boolean =>
-  tags[faultTag] === name && tags[targetTag] === undo.target;
-
-export const templatesOf = async (name: string, undo: Named, region: string, { ports, signal }: FaultContext) =>
-  (await ports.fis(region).listTemplates(runTag, undo.run, signal)).filter(({ tags }) => isOurs(tags, name, undo));
-
-export const experimentsOf = async (name: string, undo: Named, region: string, { ports, signal }: FaultContext) =>
-  (await ports.fis(region).listExperiments(runTag, undo.run, signal)).filter(({ tags }) => isOurs(tags, name, undo));
-
-/** Same run and target, same token: a call that is repeated makes nothing twice. */
-export const tokenFor = (name: string, undo: Named, part: Pick<Part, 'region'>, what: string): string =>
-  [undo.run, name, undo.target, part.region, what].join(' ').slice(0, 1024);
 
 /** Nothing may have changed since the plan; and FIS must choose exactly the planned subnets. */
 const preparePart = async <Params extends z.ZodType>(
@@ -219,55 +192,14 @@ const preparePart = async <Params extends z.ZodType>(
   spec: NetworkSpec['parts'][number],
   context: FaultContext,
 ): Promise<string> => {
-  const { ports, signal } = context;
-  const fis = ports.fis(part.region);
   const now = await planPart(fault, spec, context);
   if (JSON.stringify(now) !== JSON.stringify(part)) {
     throw refused(`the subnets of ${undo.target} changed since they were planned`, 'Plan again.');
   }
   const arns = (await subnetsOf(part.region, spec.zones, context)).map(({ arn }) => arn);
-  const template = templateFor(fault, undo, part, arns, spec.actions, context);
-  const id = await fis.createTemplate(template, tokenFor(fault.name, undo, part, 'template'), signal);
-  const preview = await fis.preview(id, tokenFor(fault.name, undo, part, `preview ${id}`), signal);
-  if (preview.status !== 'completed') {
-    throw failed(
-      `FIS could not resolve the targets of ${undo.target}: ${preview.status}, ${preview.reason}`,
-      'See the role, the stop alarm and the subnets in the environment file.',
-    );
-  }
-  const resolved = (await fis.resolvedTargets(preview.id, signal)).map(({ arn }) => arn);
-  if (JSON.stringify([...new Set(resolved)].sort()) !== JSON.stringify(arns.toSorted())) {
-    throw failed(`FIS resolved other subnets than were planned: ${resolved.join(', ')}`, 'Plan again.');
-  }
-  return id;
-};
-
-/** Waits until every action of the experiment has taken hold. */
-export const untilRunning = async (region: string, id: string, context: FaultContext): Promise<void> => {
-  const { ports, signal, clock } = context;
-  for (;;) {
-    const now = await ports.fis(region).get(id, signal);
-    const actions = Object.values(now?.actions ?? {});
-    if (now?.status === 'running' && actions.every(({ status }) => status === 'running')) return;
-    if (now !== undefined && !isActive(now)) {
-      const reason = actions.find(({ status }) => status === 'failed')?.reason ?? now.reason;
-      throw failed(`FIS experiment ${id} in ${region} is ${now.status}: ${reason}`, 'See it in the AWS console.');
-    }
-    await clock.sleep(lookEveryMs(context), signal);
-  }
-};
-
-const startPart = async (
-  name: string,
-  undo: Undo,
-  part: Part,
-  templateId: string,
-  context: FaultContext,
-): Promise<void> => {
-  const tags = tagsFor(name, undo, part);
-  const token = tokenFor(name, undo, part, `start ${templateId}`);
-  const { id } = await context.ports.fis(part.region).start(templateId, token, tags, context.signal);
-  await untilRunning(part.region, id, context);
+  const use = useOf(fault.name, undo, part.region);
+  const template = templateFor(use, part, arns, spec.actions, context);
+  return await prepareTemplate(use, template, { arns, noun: 'subnets' }, context);
 };
 
 /** What shows that the part bit; `undefined` while it does not. */
@@ -277,12 +209,8 @@ const evidenceOf = async (
   part: Part,
   context: FaultContext,
 ): Promise<string | undefined> => {
-  const running = (await experimentsOf(fault.name, undo, part.region, context)).find(
-    (experiment) => experiment.status === 'running',
-  );
+  const running = await runningExperiment(useOf(fault.name, undo, part.region), context);
   if (running === undefined) return undefined;
-  const detail = await context.ports.fis(part.region).get(running.id, context.signal);
-  if (!Object.values(detail?.actions ?? {}).every(({ status }) => status === 'running')) return undefined;
   const { read, noun } = layers[fault.layer];
   const now = await read(
     part.region,
@@ -297,38 +225,6 @@ const evidenceOf = async (
   return `FIS experiment ${running.id} runs: ${changes.join(', ')}`;
 };
 
-/** Stops whatever of ours still runs, and waits until FIS has put things back. */
-export const stopExperiments = async (
-  name: string,
-  undo: Named,
-  region: string,
-  context: FaultContext,
-): Promise<void> => {
-  const { ports, signal, clock } = context;
-  const fis = ports.fis(region);
-  for (;;) {
-    const active = (await experimentsOf(name, undo, region, context)).filter(isActive);
-    if (active.length === 0) return;
-    for (const { id, status } of active) if (status !== 'stopping') await fis.stop(id, signal);
-    await clock.sleep(lookEveryMs(context), signal);
-  }
-};
-
-export const deleteTemplates = async (
-  name: string,
-  undo: Named,
-  region: string,
-  context: FaultContext,
-): Promise<void> => {
-  const fis = context.ports.fis(region);
-  for (const { id } of await templatesOf(name, undo, region, context)) await fis.deleteTemplate(id, context.signal);
-};
-
-const revertPart = async (name: string, undo: Undo, { region }: Part, context: FaultContext): Promise<void> => {
-  await stopExperiments(name, undo, region, context);
-  await deleteTemplates(name, undo, region, context);
-};
-
 const stateOfPart = async (
   fault: Pick<NetworkFault<z.ZodType>, 'name' | 'layer'>,
   undo: Undo,
@@ -336,7 +232,7 @@ const stateOfPart = async (
   context: FaultContext,
 ): Promise<RevertState> => {
   const { read, noun } = layers[fault.layer];
-  const experiments = await experimentsOf(fault.name, undo, part.region, context);
+  const experiments = await experimentsOf(useOf(fault.name, undo, part.region), context);
   const active = experiments.find(isActive);
   if (active !== undefined) return { state: 'pending', detail: `FIS experiment ${active.id} is ${active.status}` };
   const now = await read(
@@ -408,24 +304,12 @@ const discoverAll = async (
   return [...found.values()];
 };
 
-const permissionsFor = (layer: Layer, environment: Environment): readonly Permission[] => {
-  const aws = (action: string, resource: string): Permission => ({ provider: 'aws', action, resource });
-  const fis = `arn:aws:fis:*:${environment.aws.account}`;
-  return [
-    ...['CreateExperimentTemplate', 'DeleteExperimentTemplate', 'StartExperiment'].map((one) =>
-      aws(`fis:${one}`, `${fis}:experiment-template/*`),
-    ),
-    ...['StartExperiment', 'StopExperiment', 'GetExperiment', 'ListExperimentResolvedTargets', 'TagResource'].map(
-      (one) => aws(`fis:${one}`, `${fis}:experiment/*`),
-    ),
-    aws('fis:TagResource', `${fis}:experiment-template/*`),
-    aws('fis:GetSafetyLever', `${fis}:safety-lever/default`),
-    ...['fis:ListExperiments', 'fis:ListExperimentTemplates', 'ec2:DescribeSubnets', ...layers[layer].reads].map(
-      (one) => aws(one, '*'),
-    ),
-    aws('iam:PassRole', environment.aws.experimentRole),
-  ];
-};
+const permissionsFor = (layer: Layer, environment: Environment): readonly Permission[] => [
+  ...fisPermissions(environment),
+  ...['ec2:DescribeSubnets', ...layers[layer].reads].map(
+    (action): Permission => ({ provider: 'aws', action, resource: '*' }),
+  ),
+];
 
 /**
  * A fault that AWS FIS carries out on subnets. Each region involved gets one experiment, tagged with the run, the
@@ -478,13 +362,18 @@ export const networkFault = <Params extends z.ZodType>(fault: NetworkFault<Param
 
     async inject(planned, params, context) {
       const { undo } = planned;
-      const prepared = await Promise.all(undo.parts.map(({ region }) => templatesOf(name, undo, region, context)));
+      const prepared = await Promise.all(
+        undo.parts.map(({ region }) => templatesOf(useOf(name, undo, region), context)),
+      );
       const ids = prepared.every((templates) => templates.length === 1)
         ? prepared.flatMap((templates) => templates.map(({ id }) => id))
         : await prepareAll(planned, params, context);
       // All regions at once, and all of them attempted: which were begun is seen from the tags.
       const started = await Promise.allSettled(
-        undo.parts.map((part, index) => startPart(name, undo, part, ids[index] ?? '', context)),
+        undo.parts.map((part, index) => {
+          const use = useOf(name, undo, part.region);
+          return startTemplate(use, ids[index] ?? '', tagsFor(use, part), context);
+        }),
       );
       for (const result of started) if (result.status === 'rejected') throw result.reason;
     },
@@ -495,7 +384,9 @@ export const networkFault = <Params extends z.ZodType>(fault: NetworkFault<Param
     },
 
     async revert(undo, context) {
-      const reverted = await Promise.allSettled(undo.parts.map((part) => revertPart(name, undo, part, context)));
+      const reverted = await Promise.allSettled(
+        undo.parts.map(({ region }) => endExperiments(useOf(name, undo, region), context)),
+      );
       for (const result of reverted) if (result.status === 'rejected') throw result.reason;
     },
 

@@ -25,7 +25,8 @@ export const planReplica = async (reference: string, context: FaultContext): Pro
   return hosts.map(({ id, zone }) =>
     plannedOn({
       run: context.runId,
-      target: `replication/${instance}`,
+      // FIS experiments are told apart by their target: one for each host.
+      target: `replication/postgres/${instance}/${id}`,
       region,
       host: id,
       zone,
@@ -61,3 +62,6 @@ export const networkCommand = async (
     DurationSeconds: String(Math.max(60, Math.ceil(context.expiryMs / 1000))),
   },
 });
+
+/** Whether what was found by its tags is about PostgreSQL: other stores' replication has the same fault's name. */
+export const isPostgres = ({ target }: Pick<HostUndo, 'target'>): boolean => target.startsWith('replication/postgres/');

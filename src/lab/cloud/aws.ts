@@ -15,12 +15,15 @@ import type { AwsResponse, Service } from './protocol.ts';
 import { refuseQuery } from './protocol.ts';
 import { createRds, databaseResources, forceFailover } from './rds.ts';
 import { createRoute53 } from './route53.ts';
+import { bucketResources, createS3, pauseReplication } from './s3.ts';
 import { type SignatureProblem, scopeOf, verifySignature } from './signature.ts';
 import { sendCommand } from './ssm-commands.ts';
 import { createSts } from './sts.ts';
 import { createWorld } from './world.ts';
 
 const bodyBytesMax = 1024 * 1024;
+/** Real: a store whose FIS is gone goes on by itself this long after the action would have ended. */
+const pauseMarginMs = 1000;
 
 /** By signing name. */
 type Services = Readonly<Record<string, Service>>;
@@ -31,7 +34,7 @@ interface Refusal {
 }
 
 /** What each protocol calls a signature it does not accept. */
-const refusals: Readonly<Record<'ec2' | 'json' | 'query', Readonly<Record<SignatureProblem, Refusal>>>> = {
+const refusals: Readonly<Record<'ec2' | 'json' | 'query' | 's3', Readonly<Record<SignatureProblem, Refusal>>>> = {
   ec2: {
     missing: { status: 401, code: 'AuthFailure' },
     'unknown-key': { status: 401, code: 'AuthFailure' },
@@ -50,6 +53,12 @@ const refusals: Readonly<Record<'ec2' | 'json' | 'query', Readonly<Record<Signat
     expired: { status: 403, code: 'SignatureDoesNotMatch' },
     mismatch: { status: 403, code: 'SignatureDoesNotMatch' },
   },
+  s3: {
+    missing: { status: 403, code: 'AccessDenied' },
+    'unknown-key': { status: 403, code: 'InvalidAccessKeyId' },
+    expired: { status: 403, code: 'RequestTimeTooSkewed' },
+    mismatch: { status: 403, code: 'SignatureDoesNotMatch' },
+  },
 };
 
 const messages: Readonly<Record<SignatureProblem, string>> = {
@@ -60,9 +69,16 @@ const messages: Readonly<Record<SignatureProblem, string>> = {
     'The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key.',
 };
 
+/** Services whose refusals are not worded as those of the query protocol. */
+const protocols: Readonly<Record<string, keyof typeof refusals>> = {
+  ec2: 'ec2',
+  s3: 's3',
+  fis: 'json',
+  monitoring: 'json',
+};
+
 const signatureError = (service: string, problem: SignatureProblem): AwsError => {
-  const protocol = service === 'ec2' ? 'ec2' : service === 'fis' || service === 'monitoring' ? 'json' : 'query';
-  const { status, code } = refusals[protocol][problem];
+  const { status, code } = refusals[protocols[service] ?? 'query'][problem];
   return new AwsError(status, code, messages[problem]);
 };
 
@@ -103,6 +119,7 @@ const handle = async (edge: Edge, request: IncomingMessage): Promise<AwsResponse
     const [path = '/', query = ''] = url.split(/\?(.*)/s);
     return await service.answer({
       method,
+      target: url,
       path,
       query: new URLSearchParams(query),
       headers,
@@ -122,7 +139,9 @@ const serve = (edge: Edge, signal: AbortSignal): Promise<void> => {
     handle(edge, request).then(
       ({ status, headers, body }) => {
         const data = Buffer.from(body);
-        response.writeHead(status, { ...headers, 'x-amzn-requestid': randomUUID(), 'content-length': data.length });
+        // What a HEAD answers has a length, and no body that would show it.
+        const length = request.method === 'HEAD' ? (headers['content-length'] ?? data.length) : data.length;
+        response.writeHead(status, { ...headers, 'x-amzn-requestid': randomUUID(), 'content-length': length });
         response.end(data);
       },
       () => response.destroy(),
@@ -161,6 +180,7 @@ const createServices = (
     resources: async (region, type) => {
       if (type === 'aws:ec2:subnet') return subnetResources(region);
       if (type === 'aws:ec2:instance') return hostResources(region);
+      if (type === 'aws:s3:bucket') return await bucketResources(layout, region.name);
       return type === 'aws:rds:db' ? await databaseResources(layout, region.name) : [];
     },
     rebootDatabase: async (region, arn, isFailover) => {
@@ -169,6 +189,8 @@ const createServices = (
     },
     sendCommand: (document, parameters, hosts) =>
       sendCommand(document, parameters, hosts, { layout, world, real: (documentedMs) => scaled(layout, documentedMs) }),
+    pauseReplication: (region, { durationMs, ...request }) =>
+      pauseReplication(layout, region.name, { ...request, forMs: scaled(layout, durationMs) + pauseMarginMs }),
     onState: (experiment) => truth('fis.state', experiment.id, { status: experiment.state.status }),
   });
   const monitoring = createCloudWatch(world, clock, (region, alarm) => {
@@ -179,6 +201,7 @@ const createServices = (
     ec2: createEc2(world),
     rds: createRds(layout, world),
     route53: createRoute53(layout, clock),
+    s3: createS3(layout),
     monitoring,
     sts: createSts(environment.aws.account),
   };

@@ -1,5 +1,7 @@
+import { messageOf } from '../../core/errors.ts';
 import { replaceAclAssociation } from './ec2-acls.ts';
 import { addRouteAssociation, replaceRouteAssociation } from './ec2-routes.ts';
+import { isoDurationMs } from './fis-catalogue.ts';
 import { newId } from './names.ts';
 import type { Command } from './ssm-commands.ts';
 import {
@@ -27,6 +29,20 @@ export interface ActionContext {
   readonly managedTables: Map<string, ManagedTable>;
   rebootDatabase(arn: string, forceFailover: boolean): Promise<void>;
   sendCommand(documentArn: string, documentParameters: string, hosts: readonly Host[]): Promise<Command>;
+  /** Resolves once the bucket's replication stands still, with what resumes it. */
+  pauseReplication(request: ReplicationPause): Promise<() => Promise<void>>;
+}
+
+export interface ReplicationPause {
+  readonly id: string;
+  /** Of the source bucket. */
+  readonly arn: string;
+  /** Region of the destination buckets. */
+  readonly region: string;
+  readonly destinationBuckets: readonly string[] | undefined;
+  readonly prefixes: readonly string[] | undefined;
+  /** Documented. */
+  readonly durationMs: number;
 }
 
 interface ManagedTable {
@@ -224,11 +240,44 @@ const runCommand: Begin = async (parameters, arns, { region, sendCommand }) => {
   };
 };
 
+const listOf = (text: string | undefined): readonly string[] | undefined =>
+  text
+    ?.split(',')
+    .map((one) => one.trim())
+    .filter((one) => one !== '');
+
+/** `aws:s3:bucket-pause-replication`: what is put meanwhile stays PENDING, and follows when the action ends. */
+const pauseReplication: Begin = async (parameters, arns, context) => {
+  const resumed: (() => Promise<void>)[] = [];
+  const end = async (): Promise<string | undefined> => {
+    const ended = await Promise.allSettled(resumed.map((resume) => resume()));
+    return firstFailure(ended.map((one) => (one.status === 'rejected' ? messageOf(one.reason) : undefined)));
+  };
+  for (const arn of arns) {
+    try {
+      const resume = await context.pauseReplication({
+        id: newId('pause'),
+        arn,
+        region: parameters['region'] ?? '',
+        destinationBuckets: listOf(parameters['destinationBuckets']),
+        prefixes: listOf(parameters['prefixes']),
+        durationMs: isoDurationMs(parameters['duration'] ?? '') ?? 0,
+      });
+      resumed.push(resume);
+    } catch (error) {
+      await end();
+      throw error;
+    }
+  }
+  return { end };
+};
+
 const beginnings: Readonly<Record<string, Begin>> = {
   'aws:network:disrupt-connectivity': disruptConnectivity,
   'aws:network:route-table-disrupt-cross-region-connectivity': disruptRoutes,
   'aws:rds:reboot-db-instances': rebootDatabases,
   'aws:ssm:send-command': runCommand,
+  'aws:s3:bucket-pause-replication': pauseReplication,
   'aws:fis:wait': async () => nothingToEnd,
 };
 

@@ -57,6 +57,16 @@ export const actionCatalogue: Readonly<Record<string, ActionDescription>> = {
       duration,
     },
   },
+  'aws:s3:bucket-pause-replication': {
+    description: 'Pauses replication from the target source buckets to destination buckets.',
+    targets: { Buckets: 'aws:s3:bucket' },
+    parameters: {
+      duration,
+      region: { description: 'The Region of the destination buckets.', required: true },
+      destinationBuckets: { description: 'Destination buckets, separated by commas.', required: false },
+      prefixes: { description: 'Prefixes of the replication rules to pause, separated by commas.', required: false },
+    },
+  },
   'aws:fis:wait': { description: 'Waits.', targets: {}, parameters: { duration } },
 };
 

@@ -57,6 +57,9 @@ const checkTarget = (name: string, target: TemplateTarget): void => {
     throw invalid(`You cannot specify both resource ARNs and resource tags for target ${name}.`);
   }
   if (byArn && hasFilters) throw invalid(`You cannot specify both resource ARNs and filters for target ${name}.`);
+  if (target.resourceType === 'aws:s3:bucket' && (byArn || hasFilters || parameters !== undefined)) {
+    throw invalid(`Target ${name} of type aws:s3:bucket can be selected by resource tags alone.`);
+  }
   if (!byArn && !byTag && parameters === undefined) {
     throw invalid(`Target ${name} must specify resource ARNs, resource tags or parameters.`);
   }

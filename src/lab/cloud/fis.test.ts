@@ -3,6 +3,7 @@ import { systemClock } from '../../core/clock.ts';
 import { labEnvironment } from '../testing.ts';
 import { AwsError } from './aws-error.ts';
 import { createFis, type Fis } from './fis.ts';
+import type { ReplicationPause } from './fis-actions.ts';
 import { subnetResources } from './fis-targets.ts';
 import { createWorld, isDark, type World } from './world.ts';
 
@@ -16,8 +17,16 @@ let world: World;
 let fis: Fis;
 let states: string[];
 let failApply: boolean;
+let paused: ReplicationPause[];
+const bucket = {
+  arn: 'arn:aws:s3:::documents-us-west-2',
+  tags: { 'blackstart:environment': 'lab' },
+  attributes: {},
+  parameters: {},
+};
 
 beforeEach(() => {
+  paused = [];
   failApply = false;
   world = createWorld(environment, 0, async () => {
     if (failApply) throw new Error('the links do not answer');
@@ -28,9 +37,17 @@ beforeEach(() => {
     clock: systemClock,
     experimentRole: environment.aws.experimentRole,
     real: (documentedMs) => documentedMs / 1000,
-    resources: async (one, type) => (type === 'aws:ec2:subnet' ? subnetResources(one) : []),
+    resources: async (one, type) => {
+      if (type === 'aws:s3:bucket') return [bucket];
+      return type === 'aws:ec2:subnet' ? subnetResources(one) : [];
+    },
     rebootDatabase: async () => undefined,
     sendCommand: async () => ({ isDone: true, cancel: async () => undefined }),
+    async pauseReplication(_region, request) {
+      if (request.region === 'none') throw new Error('it has no rule to there');
+      paused.push(request);
+      return async () => void paused.splice(paused.indexOf(request), 1);
+    },
     onState: (experiment) => states.push(experiment.state.status),
   });
 });
@@ -41,6 +58,7 @@ const call = async (method: string, target: string, body?: unknown): Promise<Jso
   const [path = '', query = ''] = target.split('?');
   const answer = await fis.answer({
     method,
+    target,
     path,
     query: new URLSearchParams(query),
     headers: {},
@@ -424,5 +442,41 @@ describe('tags and lists', () => {
     expect(second['experimentTemplates']).toHaveLength(1);
     expect(second['nextToken']).toBeUndefined();
     await expect(call('GET', '/experimentTemplates?maxResults=101')).rejects.toThrow(/maxResults/);
+  });
+});
+
+describe('a pause of replication', () => {
+  const buckets = { resourceType: 'aws:s3:bucket', selectionMode: 'ALL', ...byTag };
+  const pause = (parameters: Json = {}): Json => ({
+    actionId: 'aws:s3:bucket-pause-replication',
+    parameters: { duration: 'PT12H', region: 'us-east-1', ...parameters },
+    targets: { Buckets: 'buckets' },
+  });
+  const pausing = (parameters: Json = {}): Json => ({ targets: { buckets }, actions: { pause: pause(parameters) } });
+
+  it('lasts until the experiment is stopped', async () => {
+    const { id } = await start(await create(pausing({ destinationBuckets: 'one, two' })));
+    await until(id, 'running');
+    expect(paused).toMatchObject([
+      { arn: bucket.arn, region: 'us-east-1', destinationBuckets: ['one', 'two'], durationMs: 12 * 60 * 60_000 },
+    ]);
+    await call('DELETE', `/experiments/${id}`);
+    await until(id, 'stopped');
+    expect(paused).toEqual([]);
+  });
+
+  it('ends by itself after its duration, and fails where there is nothing to pause', async () => {
+    const { id } = await start(await create(pausing({ duration: 'PT1M' })));
+    await until(id, 'completed');
+    expect(paused).toEqual([]);
+    const none = await start(await create({ ...pausing({ region: 'none' }), clientToken: 'none' }));
+    expect((await until(none.id, 'failed')).actions['pause']?.state.reason).toBe('it has no rule to there');
+  });
+
+  it('is refused without a region, and on buckets that are not chosen by their tags', async () => {
+    const noRegion = { ...pause(), parameters: { duration: 'PT1M' } };
+    await expect(create({ ...pausing(), actions: { pause: noRegion } })).rejects.toThrow(/"region"/);
+    const { resourceTags: _, ...byArn } = { ...buckets, resourceArns: [bucket.arn] };
+    await expect(create({ ...pausing(), targets: { buckets: byArn } })).rejects.toThrow(/tags alone/);
   });
 });

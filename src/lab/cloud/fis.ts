@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.ts';
 import { AwsError } from './aws-error.ts';
+import type { ReplicationPause } from './fis-actions.ts';
 import { type ActionDescription, actionCatalogue } from './fis-catalogue.ts';
 import { type EngineContext, type Experiment, isTerminal, runExperiment, stopExperiment } from './fis-experiments.ts';
 import { checkShape, requestShapes } from './fis-shapes.ts';
@@ -25,6 +26,7 @@ export interface FisDependencies {
   resources(region: RegionWorld, resourceType: string): ReturnType<EngineContext['resources']>;
   rebootDatabase(region: RegionWorld, arn: string, forceFailover: boolean): Promise<void>;
   readonly sendCommand: EngineContext['action']['sendCommand'];
+  pauseReplication(region: RegionWorld, request: ReplicationPause): Promise<() => Promise<void>>;
   /** Told about every state an experiment enters. */
   onState(experiment: Experiment): void;
 }
@@ -137,6 +139,7 @@ const engineContext = ({ region, state, dependencies }: Call): EngineContext => 
     region,
     rebootDatabase: (arn, forceFailover) => dependencies.rebootDatabase(region, arn, forceFailover),
     sendCommand: dependencies.sendCommand,
+    pauseReplication: (request) => dependencies.pauseReplication(region, request),
   },
   onState: dependencies.onState,
 });

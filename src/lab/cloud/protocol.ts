@@ -5,6 +5,8 @@ import { type XmlValue, xmlText } from './xml.ts';
 /** A signed request, already authenticated. */
 export interface AwsRequest {
   readonly method: string;
+  /** Path and query string as they were sent. */
+  readonly target: string;
   /** The path as it was sent, still percent-encoded. */
   readonly path: string;
   readonly query: URLSearchParams;

@@ -59,3 +59,37 @@ describe('Signature Version 4', () => {
     expect(verifySignature(example, keys, nowMs - 301_000)).toBe('expired');
   });
 });
+
+/** The worked examples of the S3 API Reference, "Signature Calculations for the Authorization Header". */
+describe('Signature Version 4 as S3 has it', () => {
+  const keysOfS3 = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secret: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY' };
+  const thenMs = Date.UTC(2013, 4, 24);
+  const text = Buffer.from('Welcome to Amazon S3.');
+  const put: SignedParts = {
+    method: 'PUT',
+    target: '/test%24file.text',
+    headers: {
+      host: 'examplebucket.s3.amazonaws.com',
+      date: 'Fri, 24 May 2013 00:00:00 GMT',
+      'x-amz-content-sha256': '44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072',
+      'x-amz-date': '20130524T000000Z',
+      'x-amz-storage-class': 'REDUCED_REDUNDANCY',
+      authorization:
+        'AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,' +
+        'SignedHeaders=date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class,' +
+        'Signature=98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd',
+    },
+    body: text,
+  };
+
+  it('takes the path as it was sent', () => {
+    expect(verifySignature(put, keysOfS3, thenMs)).toBeUndefined();
+    expect(verifySignature({ ...put, target: '/test$file.text' }, keysOfS3, thenMs)).toBe('mismatch');
+  });
+
+  it('looks at the bytes, unless the caller says that they are not signed', () => {
+    expect(verifySignature({ ...put, body: Buffer.from('other') }, keysOfS3, thenMs)).toBe('mismatch');
+    const said = { ...put, headers: { ...put.headers, 'x-amz-content-sha256': 'UNSIGNED-PAYLOAD' } };
+    expect(verifySignature(said, keysOfS3, thenMs)).toBe('mismatch');
+  });
+});

@@ -47,8 +47,15 @@ const decode = (text: string): string => {
   }
 };
 
-/** The path is encoded once more than it was sent, as every service but S3 has it. */
-const canonicalPath = (path: string): string => path.split('/').map(encode).join('/');
+/** The path is encoded once more than it was sent; S3 alone takes it as it is. */
+const canonicalPath = (path: string, isS3: boolean): string => (isS3 ? path : path.split('/').map(encode).join('/'));
+
+/** S3 lets callers leave the payload out of the signature, or sign it piece by piece, and say so. */
+const payloadHash = ({ headers, body }: SignedParts, isS3: boolean): string => {
+  const said = headers['x-amz-content-sha256'];
+  const isWord = typeof said === 'string' && /^(UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+)$/.test(said);
+  return isS3 && isWord ? said : sha256(body);
+};
 
 const canonicalQuery = (query: string): string =>
   query
@@ -66,7 +73,7 @@ const canonicalQuery = (query: string): string =>
     .map(([name, value]) => `${name}=${value}`)
     .join('&');
 
-const canonicalRequest = (parts: SignedParts, signedHeaders: readonly string[]): string => {
+const canonicalRequest = (parts: SignedParts, signedHeaders: readonly string[], isS3: boolean): string => {
   const [path = '/', query = ''] = parts.target.split(/\?(.*)/s);
   const headers = signedHeaders.map((name) => {
     const value = parts.headers[name];
@@ -75,11 +82,11 @@ const canonicalRequest = (parts: SignedParts, signedHeaders: readonly string[]):
   });
   return [
     parts.method,
-    canonicalPath(path),
+    canonicalPath(path, isS3),
     canonicalQuery(query),
     headers.join(''),
     signedHeaders.join(';'),
-    sha256(parts.body),
+    payloadHash(parts, isS3),
   ].join('\n');
 };
 
@@ -93,8 +100,8 @@ export type SignatureProblem = 'missing' | 'unknown-key' | 'expired' | 'mismatch
 
 /**
  * Verifies AWS Signature Version 4 in the `Authorization` header (AWS General Reference, "Create a signed request"):
- * canonical request, string to sign, derived key. Returns what is wrong, or `undefined`. The payload hash is always
- * computed from the body, whatever the caller says of it.
+ * canonical request, string to sign, derived key. Returns what is wrong, or `undefined`. The payload hash is computed
+ * from the body, whatever the caller says of it, save where S3 allows for none.
  */
 export const verifySignature = (
   parts: SignedParts,
@@ -115,7 +122,8 @@ export const verifySignature = (
   const instantMs = instantOf(stamp);
   if (!(Math.abs(instantMs - nowMs) <= skewMaxMs) || !stamp.startsWith(scope.date)) return 'expired';
   const scopeText = `${scope.date}/${scope.region}/${scope.service}/aws4_request`;
-  const toSign = [algorithm, stamp, scopeText, sha256(canonicalRequest(parts, signedHeaders))].join('\n');
+  const canonical = canonicalRequest(parts, signedHeaders, scope.service === 's3');
+  const toSign = [algorithm, stamp, scopeText, sha256(canonical)].join('\n');
   const key = [scope.date, scope.region, scope.service, 'aws4_request'].reduce<string | Buffer>(
     hmac,
     `AWS4${keys.secret}`,

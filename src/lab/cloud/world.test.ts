@@ -15,6 +15,7 @@ const ec2Of = (world: World) => {
   return async (action: string, params: Record<string, string> = {}): Promise<XmlElement> => {
     const answer = await service.answer({
       method: 'POST',
+      target: '/',
       path: '/',
       query: new URLSearchParams(),
       headers: {},

@@ -87,6 +87,11 @@ const recordsAt = (data: ZoneData, place: Place, name: string): readonly Answer[
   for (const region of regions) {
     const host = `${region.name}.${service.host}`;
     if (objectsHost !== undefined && name === `${region.name}.${objectsHost}`) return [addressAt(name, ttl)];
+    if (objectsHost !== undefined && name === `_http._tcp.${region.name}.${objectsHost}`) {
+      const port = forwardPort(layout, place, `objects/${region.name}`);
+      const target = `${region.name}.${objectsHost}`;
+      return [{ type: 'SRV', name, ttl, data: { priority: 10, weight: 0, port, target } }];
+    }
     if (name === host) return [addressAt(name, ttl), textAt(name, region.name)];
     if (name === `_http._tcp.${host}`) {
       const zones = zonesOf(layout.environment, region.name, data.routing);
@@ -124,6 +129,7 @@ const hasBelow = (data: ZoneData, name: string): boolean => {
   if (service.objectsHost !== undefined) known.push(`_http._tcp.${service.objectsHost}`);
   for (const region of regions) {
     known.push(`_http._tcp.${region.name}.${service.host}`);
+    if (service.objectsHost !== undefined) known.push(`_http._tcp.${region.name}.${service.objectsHost}`);
   }
   for (const instance of databaseInstances(environment)) {
     known.push(`_postgresql._tcp.${instance}.${service.databaseDomain}`);

@@ -369,6 +369,9 @@ describe('a running GeoDNS', () => {
     await callControl(layout, 'dns', 'PUT', '/health-overrides/us-west-2', { body: { healthy: false } });
     expect(await store()).toEqual(['us-east-1.objects.platform.lab', port('us-east-1')]);
     expect((await ask(layout, 'client/us-west', 'us-east-1.objects.platform.lab', 'A'))[0]?.value).toBe('127.0.0.1');
+    // A region's own store has a name too, wherever the common one leads.
+    const [own] = await ask(layout, 'client/us-west', '_http._tcp.eu-central-1.objects.platform.lab', 'SRV');
+    expect(own?.port).toBe(port('eu-central-1'));
   });
 
   test('weights and overrides steer it, and nonsense is refused', async () => {

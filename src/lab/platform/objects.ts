@@ -1,77 +1,37 @@
-import { randomBytes } from 'node:crypto';
-import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import path from 'node:path';
-import { systemClock } from '../../core/clock.ts';
+import { z } from 'zod';
+import { type Clock, systemClock } from '../../core/clock.ts';
 import type { Component, ComponentContext } from '../component.ts';
+import {
+  bucketOfRegion,
+  forwardPort,
+  type LabLayout,
+  regionOfBucket,
+  regionPlace,
+  scaled,
+  scaledTimeout,
+} from '../layout.ts';
 import type { Handler } from './http.ts';
-import { readBody, sendJson, serve } from './http.ts';
-import type { ObjectStore, StoredObject } from './object-store.ts';
-import { openObjectStore } from './object-store.ts';
+import { call, HttpError, linkAgent, readAll, readBody, sendJson, serve } from './http.ts';
+import { type CopyOutcome, createReplicator, type Replicator } from './object-replication.ts';
+import { type ObjectStore, type ObjectVersion, openObjectStore } from './object-store.ts';
+import { type Asked, listBuckets, onBucket } from './s3-buckets.ts';
+import { onObject, rulesOf } from './s3-objects.ts';
+import { replicationTo } from './s3-replication-rules.ts';
+import { S3Error, sendXml, tag, text } from './s3-wire.ts';
 
 /**
- * A region's object store: the part of S3's REST API that reads and writes whole objects, path style. A request must be
- * signed; the signature itself is not checked. What is not here answers 501 in S3's words, never as if it had worked.
+ * A region's object store: the part of S3's REST API that reads and writes whole objects with their versions, path
+ * style, and the replication of what is put here to other regions. A request must be signed; the signature itself is
+ * not checked. What is not here answers 501 in S3's words, never as if it had worked.
  */
 
+/** Documented milliseconds for a copy's way, and between two tries at a region that does not answer. */
+const sendTimeoutMs = 30_000;
+const retryMs = 10_000;
 const objectBytesMax = 64 * 1024 * 1024;
-const listMax = 1000;
-const keyBytesMax = 1024;
-
-class S3Error extends Error {
-  readonly status: number;
-  readonly code: string;
-
-  constructor(status: number, code: string, message: string) {
-    super(message);
-    this.name = 'S3Error';
-    this.status = status;
-    this.code = code;
-  }
-}
-
-const escapeXml = (text: string): string =>
-  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
-
-const tag = (name: string, content: string | number | boolean): string => `<${name}>${content}</${name}>`;
-const text = (name: string, content: string): string => tag(name, escapeXml(content));
-
-const xmlHead = '<?xml version="1.0" encoding="UTF-8"?>\n';
-const namespace = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"';
-
-const sendXml = (response: ServerResponse, status: number, xml: string, headers: OutgoingHttpHeaders = {}): void => {
-  const body = Buffer.from(xmlHead + xml);
-  response.writeHead(status, { ...headers, 'content-type': 'application/xml', 'content-length': body.length });
-  response.end(body);
-};
-
-/**
- * Takes apart the framing of `aws-chunked`: `<hex size>[;chunk-signature=…]\r\n<bytes>\r\n`, closed by a chunk of size
- * 0 and trailers. Throws `S3Error` when it does not hold together.
- */
-export const decodeAwsChunked = (body: Buffer): Buffer => {
-  const parts: Buffer[] = [];
-  let at = 0;
-  for (;;) {
-    const lineEnd = body.indexOf('\r\n', at);
-    const size = lineEnd < 0 ? Number.NaN : Number.parseInt(body.toString('latin1', at, lineEnd), 16);
-    if (!(size >= 0)) throw new S3Error(400, 'IncompleteBody', 'The request body terminated unexpectedly');
-    if (size === 0) return Buffer.concat(parts);
-    const start = lineEnd + 2;
-    if (start + size + 2 > body.length) {
-      throw new S3Error(400, 'IncompleteBody', 'The request body terminated unexpectedly');
-    }
-    parts.push(body.subarray(start, start + size));
-    at = start + size + 2;
-  }
-};
-
-interface Asked {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly bucket: string;
-  readonly key: string;
-  readonly query: URLSearchParams;
-}
 
 /** The name a request was sent to, without its port. */
 const nameOf = (request: IncomingMessage): string => (request.headers.host ?? '').replace(/:\d+$/, '').toLowerCase();
@@ -94,181 +54,191 @@ const parseTarget = (
 const isSigned = (request: IncomingMessage, query: URLSearchParams): boolean =>
   (request.headers.authorization ?? '').startsWith('AWS4-HMAC-SHA256 ') || query.has('X-Amz-Signature');
 
-const listBuckets = (store: ObjectStore): string => {
-  const buckets = store
-    .buckets()
-    .map(({ name, created }) => tag('Bucket', text('Name', name) + tag('CreationDate', created)));
-  const owner = tag('Owner', text('ID', 'lab') + text('DisplayName', 'lab'));
-  return `<ListAllMyBucketsResult ${namespace}>${owner}${tag('Buckets', buckets.join(''))}</ListAllMyBucketsResult>`;
-};
-
-const entryOf = (object: StoredObject): string =>
-  tag(
-    'Contents',
-    text('Key', object.key) +
-      tag('LastModified', object.modified) +
-      text('ETag', object.etag) +
-      tag('Size', object.size) +
-      tag('StorageClass', 'STANDARD'),
-  );
-
-const listObjects = (store: ObjectStore, bucket: string, query: URLSearchParams): string => {
-  if (query.get('list-type') !== '2') throw new S3Error(501, 'NotImplemented', 'Only ListObjectsV2 is implemented.');
-  const token = query.get('continuation-token');
-  const after = token === null ? (query.get('start-after') ?? '') : Buffer.from(token, 'base64url').toString('utf8');
-  const prefix = query.get('prefix') ?? '';
-  const delimiter = query.get('delimiter') ?? '';
-  const asked = Number(query.get('max-keys') ?? listMax);
-  if (!Number.isInteger(asked) || asked < 0) throw new S3Error(400, 'InvalidArgument', 'max-keys is not a count');
-  const max = Math.min(asked, listMax);
-  const page = store.list(bucket, { prefix, delimiter, after, max });
-  const encode = query.get('encoding-type') === 'url' ? encodeURIComponent : (value: string): string => value;
-  const named = (value: StoredObject): StoredObject => ({ ...value, key: encode(value.key) });
-  const next =
-    page.next === undefined ? '' : text('NextContinuationToken', Buffer.from(page.next).toString('base64url'));
-  return (
-    `<ListBucketResult ${namespace}>${text('Name', bucket)}${text('Prefix', encode(prefix))}` +
-    tag('KeyCount', page.objects.length + page.prefixes.length) +
-    tag('MaxKeys', max) +
-    (delimiter === '' ? '' : text('Delimiter', encode(delimiter))) +
-    (query.has('encoding-type') ? tag('EncodingType', 'url') : '') +
-    tag('IsTruncated', page.next !== undefined) +
-    next +
-    page.objects.map((object) => entryOf(named(object))).join('') +
-    page.prefixes.map((one) => tag('CommonPrefixes', text('Prefix', encode(one)))).join('') +
-    '</ListBucketResult>'
-  );
-};
-
-const bucketForm = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
-
-const onBucket = (store: ObjectStore, { request, response, bucket, query }: Asked): void => {
-  if (request.method === 'PUT' && query.size === 0) {
-    if (!bucketForm.test(bucket)) throw new S3Error(400, 'InvalidBucketName', 'The specified bucket is not valid.');
-    if (store.hasBucket(bucket)) {
-      throw new S3Error(409, 'BucketAlreadyOwnedByYou', 'Your previous request to create the bucket succeeded.');
-    }
-    store.createBucket(bucket, new Date(systemClock.nowMs()).toISOString());
-    response.writeHead(200, { location: `/${bucket}`, 'content-length': 0 }).end();
-    return;
-  }
-  if (!store.hasBucket(bucket)) throw new S3Error(404, 'NoSuchBucket', 'The specified bucket does not exist');
-  if (request.method === 'GET') {
-    if (query.has('location')) sendXml(response, 200, `<LocationConstraint ${namespace}/>`);
-    else sendXml(response, 200, listObjects(store, bucket, query));
-  } else if (request.method === 'HEAD') response.writeHead(200, { 'content-length': 0 }).end();
-  else if (request.method === 'DELETE' && query.size === 0) {
-    if (!store.isEmpty(bucket)) throw new S3Error(409, 'BucketNotEmpty', 'The bucket you tried to delete is not empty');
-    store.deleteBucket(bucket);
-    response.writeHead(204).end();
-  } else
-    throw new S3Error(501, 'NotImplemented', 'A header or query you provided implies functionality that is not here.');
-};
-
-const put = async (store: ObjectStore, { request, response, bucket, key }: Asked): Promise<void> => {
-  if (request.headers['x-amz-copy-source'] !== undefined) {
-    throw new S3Error(501, 'NotImplemented', 'Copying is not implemented.');
-  }
-  if (request.headers['if-none-match'] === '*' && store.head(bucket, key) !== undefined) {
-    throw new S3Error(412, 'PreconditionFailed', 'At least one of the pre-conditions you specified did not hold');
-  }
-  const raw = await readBody(request, objectBytesMax);
-  const framed =
-    (request.headers['content-encoding'] ?? '').includes('aws-chunked') ||
-    String(request.headers['x-amz-content-sha256'] ?? '').startsWith('STREAMING-');
-  const metadata: Record<string, string> = {};
-  for (const [name, value] of Object.entries(request.headers)) {
-    if (name.startsWith('x-amz-meta-')) metadata[name.slice('x-amz-meta-'.length)] = String(value);
-  }
-  const modified = new Date(systemClock.nowMs()).toISOString();
-  const contentType = request.headers['content-type'] ?? 'binary/octet-stream';
-  const bytes = framed ? decodeAwsChunked(raw) : raw;
-  const stored = store.put(bucket, { key, modified, contentType, metadata }, bytes);
-  response.writeHead(200, { etag: stored.etag, 'content-length': 0 }).end();
-};
-
-const rangeOf = (header: string | undefined, size: number): { from: number; to: number } | undefined => {
-  const [, first = '', last = ''] = /^bytes=(\d*)-(\d*)$/.exec(header ?? '') ?? [];
-  if (first === '' && last === '') return undefined;
-  const from = first === '' ? Math.max(0, size - Number(last)) : Number(first);
-  const to = first === '' || last === '' ? size - 1 : Math.min(Number(last), size - 1);
-  if (from > to) throw new S3Error(416, 'InvalidRange', 'The requested range is not satisfiable');
-  return { from, to };
-};
-
-const get = (store: ObjectStore, { request, response, bucket, key }: Asked): void => {
-  const object = store.head(bucket, key);
-  if (object === undefined) throw new S3Error(404, 'NoSuchKey', 'The specified key does not exist.');
-  const headers: OutgoingHttpHeaders = {
-    etag: object.etag,
-    'last-modified': new Date(object.modified).toUTCString(),
-    'content-type': object.contentType,
-    'accept-ranges': 'bytes',
-  };
-  for (const [name, value] of Object.entries(object.metadata)) headers[`x-amz-meta-${name}`] = value;
-  if (request.headers['if-none-match'] === object.etag) {
-    response.writeHead(304, headers).end();
-    return;
-  }
-  const range = rangeOf(request.headers.range, object.size);
-  const { from, to } = range ?? { from: 0, to: object.size - 1 };
-  headers['content-length'] = to - from + 1;
-  if (range !== undefined) headers['content-range'] = `bytes ${from}-${to}/${object.size}`;
-  response.writeHead(range === undefined ? 200 : 206, headers);
-  if (request.method === 'HEAD') response.end();
-  else response.end(store.read(bucket, key).subarray(from, to + 1));
-};
-
-/** Sub-resources such as `?acl` or `?uploads`, which nothing here implements. `x-id` names the SDK's operation. */
-const isPlain = (query: URLSearchParams): boolean =>
-  [...query.keys()].every((name) => name === 'x-id' || name.startsWith('X-Amz-'));
-
-const onObject = async (store: ObjectStore, asked: Asked): Promise<void> => {
-  const { request, response, bucket, key, query } = asked;
-  if (!store.hasBucket(bucket)) throw new S3Error(404, 'NoSuchBucket', 'The specified bucket does not exist');
-  if (Buffer.byteLength(key) > keyBytesMax) throw new S3Error(400, 'KeyTooLongError', 'Your key is too long');
-  if (!isPlain(query)) throw new S3Error(501, 'NotImplemented', 'This sub-resource of an object is not implemented.');
-  if (request.method === 'PUT') await put(store, asked);
-  else if (request.method === 'GET' || request.method === 'HEAD') get(store, asked);
-  else if (request.method === 'DELETE') {
-    store.remove(bucket, key);
-    response.writeHead(204).end();
-  } else throw new S3Error(405, 'MethodNotAllowed', 'The specified method is not allowed against this resource.');
-};
+/** Without what names the SDK's operation or carries a signature. */
+const meant = (query: URLSearchParams): URLSearchParams =>
+  new URLSearchParams([...query].filter(([name]) => name !== 'x-id' && !name.startsWith('X-Amz-')));
 
 const answerFailure = (request: IncomingMessage, response: ServerResponse, error: S3Error): void => {
-  const requestId = randomBytes(8).toString('hex').toUpperCase();
+  const headers = { ...error.headers, 'x-amz-request-id': randomBytes(8).toString('hex').toUpperCase() };
   if (request.method === 'HEAD') {
-    response.writeHead(error.status, { 'x-amz-request-id': requestId }).end();
+    response.writeHead(error.status, headers).end();
     return;
   }
   const resource = text('Resource', (request.url ?? '/').split('?')[0] ?? '/');
-  const body = text('Code', error.code) + text('Message', error.message) + resource + text('RequestId', requestId);
-  sendXml(response, error.status, tag('Error', body), { 'x-amz-request-id': requestId });
+  const requestId = text('RequestId', headers['x-amz-request-id']);
+  const body = text('Code', error.code) + text('Message', error.message) + resource + requestId;
+  sendXml(response, error.status, tag('Error', body), headers);
+};
+
+const isOurs = (request: IncomingMessage, token: string): boolean => {
+  const given = Buffer.from(request.headers.authorization ?? '');
+  const wanted = Buffer.from(`Bearer ${token}`);
+  return given.length === wanted.length && timingSafeEqual(given, wanted);
+};
+
+const now = (): string => new Date(systemClock.nowMs()).toISOString();
+
+const versionHeader = 'x-lab-version';
+const versionSchema = z.strictObject({
+  key: z.string(),
+  versionId: z.string().regex(/^[\w-]+$/),
+  isDeleteMarker: z.boolean(),
+  etag: z.string(),
+  size: z.int().nonnegative(),
+  modified: z.string(),
+  contentType: z.string(),
+  metadata: z.record(z.string(), z.string()),
+});
+
+const pauseSchema = z.strictObject({
+  bucket: z.string(),
+  destinations: z.array(z.string()),
+  prefixes: z.array(z.string()).optional(),
+  forMs: z.number().positive(),
+});
+
+/** A copy that another region sends. Refused for good where S3 would: no such bucket, or one that keeps no versions. */
+const takeReplica = async (store: ObjectStore, bucket: string, request: IncomingMessage): Promise<CopyOutcome> => {
+  const given = Buffer.from(String(request.headers[versionHeader] ?? ''), 'base64url').toString('utf8');
+  const version = versionSchema.parse(JSON.parse(given));
+  const bytes = await readBody(request, objectBytesMax);
+  if (!store.hasBucket(bucket) || store.settings(bucket).versioning !== 'Enabled') return 'refused';
+  store.putReplica(bucket, version, bytes);
+  return 'stored';
+};
+
+/** What other parts of the lab ask of a store, with the lab's own token: other regions' stores, and FIS. */
+const onLabRoute = async (
+  store: ObjectStore,
+  replicator: Replicator,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> => {
+  const [, , what = '', name = ''] = (request.url ?? '').split('/').map(decodeURIComponent);
+  const route = `${request.method} ${what}`;
+  if (route === 'PUT replicas') return sendJson(response, 200, { outcome: await takeReplica(store, name, request) });
+  if (route === 'GET buckets') {
+    const buckets = store.buckets().map((bucket) => ({
+      name: bucket.name,
+      tags: store.settings(bucket.name).tags,
+      rules: rulesOf({ store }, bucket.name),
+    }));
+    return sendJson(response, 200, buckets);
+  }
+  if (route === 'PUT pauses') {
+    const body = JSON.parse((await readBody(request, objectBytesMax)).toString('utf8'));
+    const { forMs, bucket, destinations, prefixes } = pauseSchema.parse(body);
+    await replicator.pause(name, { bucket, destinations, prefixes }, forMs);
+    return sendJson(response, 200, {});
+  }
+  if (route === 'DELETE pauses') {
+    replicator.resume(name);
+    return sendJson(response, 200, {});
+  }
+  throw new HttpError(404, 'invalid_request_error', 'not_found', `there is no ${route}`);
+};
+
+const outcomeSchema = z.object({ outcome: z.enum(['stored', 'refused']) });
+
+/** Sends copies over the links of this region. */
+const copySender = (layout: LabLayout, region: string) => {
+  const agent = linkAgent();
+  const headMs = scaledTimeout(layout, sendTimeoutMs);
+  return async (destination: string, version: ObjectVersion, bytes: Buffer): Promise<CopyOutcome> => {
+    const other = regionOfBucket(layout.environment, destination);
+    if (other === undefined) return 'refused';
+    const { replication: _, ...sent } = version;
+    const response = await call({
+      agent,
+      host: '127.0.0.1',
+      port: forwardPort(layout, regionPlace(region), `objects/${other}`),
+      method: 'PUT',
+      path: `/_lab/replicas/${encodeURIComponent(destination)}`,
+      headers: {
+        authorization: `Bearer ${layout.token}`,
+        [versionHeader]: Buffer.from(JSON.stringify(sent)).toString('base64url'),
+      },
+      body: bytes,
+      headMs,
+    });
+    const answer = (await readAll(response, headMs)).toString('utf8');
+    if (response.statusCode !== 200) throw new Error(`${other} answered ${response.statusCode}: ${answer}`);
+    return outcomeSchema.parse(JSON.parse(answer)).outcome;
+  };
+};
+
+const startReplicator = (context: ComponentContext, region: string, store: ObjectStore, clock: Clock): Replicator => {
+  const { layout, log, truth } = context;
+  return createReplicator(
+    {
+      store,
+      clock,
+      log,
+      delayMs: scaled(layout, layout.settings.stores.objectReplication),
+      retryMs: scaledTimeout(layout, retryMs),
+      rulesOf: (bucket) => rulesOf({ store }, bucket),
+      send: copySender(layout, region),
+      onCopied: (bucket, { key, versionId }, destination, outcome) =>
+        truth('objects.copied', `${bucket}/${key}`, { versionId, destination, outcome }),
+    },
+    context.signal,
+  );
+};
+
+/** A document that every region holds from the start. */
+const handbook = { key: 'handbook/first-steps.txt', text: 'Welcome. Ask a question in a sentence or two.\n' };
+
+/** The bucket of a region as the platform was set up: versions kept, and the primary's copied to every other region. */
+const setUp = (store: ObjectStore, layout: LabLayout, region: string): void => {
+  const { environment } = layout;
+  const bucket = bucketOfRegion(environment, region);
+  if (store.hasBucket(bucket)) return;
+  store.createBucket(bucket, now());
+  store.changeSettings(bucket, { versioning: 'Enabled', tags: { 'blackstart:environment': environment.name } });
+  const object = { key: handbook.key, modified: now(), contentType: 'text/plain', metadata: {} };
+  store.put(bucket, object, Buffer.from(handbook.text));
+  const others = environment.regions.filter(({ name }) => name !== region).map(({ name }) => name);
+  const isPrimary = environment.regions.some(({ name, role }) => name === region && role === 'primary');
+  if (!isPrimary || others.length === 0) return;
+  const role = `arn:aws:iam::${environment.aws.account}:role/objects-replication`;
+  const buckets = others.map((other) => bucketOfRegion(environment, other));
+  store.changeSettings(bucket, { replicationXml: replicationTo(role, buckets) });
 };
 
 const createHandler = (context: ComponentContext, region: string): Handler => {
-  const store = openObjectStore(path.join(context.layout.stateDir, 'objects', region));
-  const bucket = `documents-${region}`;
-  const now = new Date(systemClock.nowMs()).toISOString();
-  if (!store.hasBucket(bucket)) store.createBucket(bucket, now);
-  if (store.head(bucket, handbook.key) === undefined) {
-    const object = { key: handbook.key, modified: now, contentType: 'text/plain', metadata: {} };
-    store.put(bucket, object, Buffer.from(handbook.text));
-  }
-  const { objectsHost } = context.layout.environment.service;
+  const { layout } = context;
+  const { environment, token } = layout;
+  const store = openObjectStore(path.join(layout.stateDir, 'objects', region));
+  setUp(store, layout, region);
+  const replicator = startReplicator(context, region, store, systemClock);
+  const bucket = bucketOfRegion(environment, region);
+  const { objectsHost } = environment.service;
+  const names = objectsHost === undefined ? [] : [objectsHost, `${region}.${objectsHost}`];
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const target = parseTarget(request, nameOf(request) === objectsHost ? bucket : undefined);
+    const target = parseTarget(request, names.includes(nameOf(request)) ? bucket : undefined);
     if (!isSigned(request, target.query)) throw new S3Error(403, 'AccessDenied', 'Access Denied');
-    const asked = { request, response, ...target };
+    const asked: Asked = {
+      request,
+      response,
+      store,
+      replicator,
+      region,
+      now,
+      isDestination: (name) => regionOfBucket(environment, name) !== undefined,
+      ...target,
+      query: meant(target.query),
+    };
     if (target.bucket === '') {
       if (request.method !== 'GET') throw new S3Error(405, 'MethodNotAllowed', 'The method is not allowed here.');
       sendXml(response, 200, listBuckets(store));
-    } else if (target.key === '') onBucket(store, { ...asked, query: withoutOperation(target.query) });
-    else await onObject(store, asked);
+    } else if (target.key === '') await onBucket(asked);
+    else await onObject(asked);
   };
   return async (request, response) => {
     if (request.url === '/healthz') return sendJson(response, 200, { status: 'alive' });
+    if (request.url?.startsWith('/_lab/') === true && isOurs(request, token)) {
+      return await onLabRoute(store, replicator, request, response);
+    }
     response.setHeader('x-amz-bucket-region', region);
     try {
       await answer(request, response);
@@ -277,15 +247,6 @@ const createHandler = (context: ComponentContext, region: string): Handler => {
       answerFailure(request, response, error);
     }
   };
-};
-
-/** A document that every region holds from the start. */
-const handbook = { key: 'handbook/first-steps.txt', text: 'Welcome. Ask a question in a sentence or two.\n' };
-
-const withoutOperation = (query: URLSearchParams): URLSearchParams => {
-  const rest = new URLSearchParams(query);
-  rest.delete('x-id');
-  return rest;
 };
 
 export const component: Component = {

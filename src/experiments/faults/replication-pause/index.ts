@@ -1,30 +1,48 @@
 import { z } from 'zod';
-import { defineFault } from '../../fault.ts';
-import { postgresPause } from './postgres.ts';
+import { defineFault, type FaultContext } from '../../fault.ts';
+import { objects } from './objects.ts';
+import { postgres } from './postgres.ts';
+import { faultName, type PauseProvider } from './provider.ts';
 
-const stores = { postgres: postgresPause };
+/** The stores whose replication can be paused. */
+const providers: readonly [PauseProvider, ...PauseProvider[]] = [objects, postgres];
 
-/** A copy stands still while its source goes on. One file per store; undo records name theirs. */
+type Shape = PauseProvider['paramsOfStore'];
+const oneOf = (shapes: readonly Shape[]) => {
+  const [first, ...others] = shapes;
+  if (first === undefined) throw new Error('there is no store whose replication can be paused');
+  return z.discriminatedUnion('store', [first, ...others]);
+};
+
+const of = ({ store }: { readonly store: string }): PauseProvider => {
+  const found = providers.find((provider) => provider.store === store);
+  if (found === undefined) throw new Error(`no provider pauses the replication of ${store}`);
+  return found;
+};
+
+const storeSchema = z.looseObject({ store: z.string() });
+
+/** Replication from a region to another stands still: what is written meanwhile is in one region alone. */
 export const replicationPause = defineFault({
-  name: 'replication.pause',
-  summary: 'Stops the replication of a store to a region, while its source goes on.',
-  params: z.strictObject({
-    store: z.enum(['postgres']).default('postgres').meta({ description: 'Whose replication stops.' }),
-    region: z.string().default('failover').meta({ description: 'failover, or the name of a region with a copy.' }),
-  }),
-  undo: z.discriminatedUnion('store', [z.strictObject({ store: z.literal('postgres'), record: postgresPause.undo })]),
-  expiry: 'the duration of the FIS experiment and of the command on the host; the stop alarm; the safety lever',
+  name: faultName,
+  summary: 'Pauses the replication of a store from one region to another.',
+  params: oneOf(providers.map(({ paramsOfStore }) => paramsOfStore)),
+  undo: oneOf(providers.map(({ undoOfStore }) => undoOfStore)),
+  expiry: providers.map(({ store, expiry }) => `${store}: ${expiry}`).join('; '),
+  permissions: (params, environment) => of(params).permissions(params, environment),
 
-  permissions: ({ store }, environment) => stores[store].permissions(environment),
-  async plan({ store, region }, context) {
-    const planned = await stores[store].plan(region, context);
-    return planned.map((one) => ({ ...one, undo: { store, record: one.undo } }));
+  async plan(params, context) {
+    const planned = await of(params).plan(params, context);
+    return planned.map(({ undo, ...one }) => ({ ...one, undo: storeSchema.parse(undo) }));
   },
-  prepare: ({ undo }, _params, context) => stores[undo.store].prepare(undo.record, context),
-  inject: ({ undo }, _params, context) => stores[undo.store].inject(undo.record, context),
-  bites: ({ undo }, context) => stores[undo.store].bites(undo.record, context),
-  revert: ({ store, record }, context) => stores[store].revert(record, context),
-  isReverted: ({ store, record }, context) => stores[store].isReverted(record, context),
-  discover: async (runId, context) =>
-    (await stores.postgres.discover(runId, context)).map((record) => ({ store: 'postgres' as const, record })),
+  prepare: async (planned, params, context) => await of(params).prepare?.(planned, params, context),
+  inject: (planned, params, context) => of(params).inject(planned, params, context),
+  bites: (planned, context) => of(planned.undo).bites(planned, context),
+  revert: (undo, context) => of(undo).revert(undo, context),
+  isReverted: (undo, context) => of(undo).isReverted(undo, context),
+
+  async discover(runId: string | undefined, context: FaultContext) {
+    const found = await Promise.all(providers.map((provider) => provider.discover(runId, context)));
+    return found.flat().map((undo) => storeSchema.parse(undo));
+  },
 });

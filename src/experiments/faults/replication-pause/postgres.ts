@@ -1,4 +1,5 @@
-import type { FaultContext, Planned } from '../../fault.ts';
+import { z } from 'zod';
+import type { FaultContext } from '../../fault.ts';
 import {
   discoverOnHosts,
   experimentIn,
@@ -10,29 +11,43 @@ import {
   runOnHost,
   stateOfHost,
 } from '../hosts.ts';
-import { networkCommand, planReplica } from '../replication-host.ts';
-
-const name = 'replication.pause';
+import { isPostgres, networkCommand, planReplica } from '../replication-host.ts';
+import { definePause, faultName } from './provider.ts';
 
 const commandFor = (undo: HostUndo, context: FaultContext) =>
   networkCommand('AWSFIS-Run-Network-Packet-Loss-Sources', { LossPercent: '100' }, undo, context);
 
-/** `replication.pause` of PostgreSQL: nothing of the source's log arrives at the replica's host. */
-export const postgresPause = {
-  undo: hostUndoSchema,
-  permissions: hostPermissions,
-  plan: (region: string, context: FaultContext): Promise<readonly Planned<HostUndo>[]> => planReplica(region, context),
-  prepare: async (undo: HostUndo, context: FaultContext): Promise<void> => {
-    await prepareHost(name, undo, await commandFor(undo, context), context);
+/** PostgreSQL's log to a replica, on the replica's host: nothing arrives from the hosts of its source. */
+export const postgres = definePause({
+  params: z.strictObject({
+    store: z.literal('postgres'),
+    region: z
+      .string()
+      .default('failover')
+      .meta({ description: 'failover, or the name of a region whose database is a replica.' }),
+  }),
+  undo: z.strictObject({ store: z.literal('postgres'), ...hostUndoSchema.shape }),
+  expiry: 'the duration of the FIS experiment and of the command on the host; the stop alarm; the safety lever',
+
+  permissions: (_params, environment) => hostPermissions(environment),
+  async plan({ region }, context) {
+    const planned = await planReplica(region, context);
+    return planned.map((one) => ({ ...one, undo: { store: 'postgres' as const, ...one.undo } }));
   },
-  inject: async (undo: HostUndo, context: FaultContext): Promise<void> => {
-    await runOnHost(name, undo, await commandFor(undo, context), context, 'running');
+  async prepare({ undo }, _params, context) {
+    await prepareHost(faultName, undo, await commandFor(undo, context), context);
   },
-  bites: async (undo: HostUndo, context: FaultContext): Promise<string | undefined> => {
-    const id = await experimentIn(name, undo, 'running', context);
+  async inject({ undo }, _params, context) {
+    await runOnHost(faultName, undo, await commandFor(undo, context), context, 'running');
+  },
+  async bites({ undo }, context) {
+    const id = await experimentIn(faultName, undo, 'running', context);
     return id === undefined ? undefined : `FIS experiment ${id} drops what comes to ${undo.host} from its source`;
   },
-  revert: (undo: HostUndo, context: FaultContext) => revertHost(name, undo, context),
-  isReverted: (undo: HostUndo, context: FaultContext) => stateOfHost(name, undo, context),
-  discover: (runId: string | undefined, context: FaultContext) => discoverOnHosts(name, runId, context),
-};
+  revert: (undo, context) => revertHost(faultName, undo, context),
+  isReverted: (undo, context) => stateOfHost(faultName, undo, context),
+  async discover(runId, context) {
+    const found = await discoverOnHosts(faultName, runId, context);
+    return found.filter(isPostgres).map((undo) => ({ store: 'postgres' as const, ...undo }));
+  },
+});
