@@ -25,6 +25,8 @@ interface Expected {
   readonly alert: string;
   readonly receiver: string;
   readonly within: number;
+  /** Documented time over which its condition is counted: it may reach back before anybody watched. */
+  readonly window?: number;
   /** Only alerts about these regions, or about none. */
   readonly regions?: ReadonlySet<string>;
 }
@@ -98,6 +100,10 @@ const judgeSilence = (context: Context, condition: Condition, expected: Expected
   return { kind: 'judged', verdict: 'FAIL', reason, ...beside };
 };
 
+/** End of the warm-up: what was before it, of the instrument or of a platform that just came up, is not judged. */
+const warmEndMs = ({ record }: Context): number =>
+  record.phases.find(({ name }) => name === 'warm-up')?.endMs ?? record.run.originMs;
+
 /** Sets the alerts that fired against the condition they are for. */
 const judge = (context: Context, fault: FaultWindow, expected: Expected, found: Condition | Absent): Measured => {
   const { observations, run } = context.record;
@@ -116,6 +122,10 @@ const judge = (context: Context, fault: FaultWindow, expected: Expected, found: 
     .toSorted((one, other) => one.maxMs - other.maxMs);
   const beganMs = 'absent' in found ? fault.effective.minMs : found.began.minMs;
   const early = fired.find(({ maxMs }) => maxMs < Math.min(beganMs, fault.effective.minMs));
+  const watchedSinceMs = warmEndMs(context) + (expected.window ?? 0) / run.timeScale;
+  if (early !== undefined && early.minMs < watchedSinceMs) {
+    return none(`${alert} fired for what had been before the run: its window reached back behind the first probes`);
+  }
   if (early !== undefined) {
     const says = early.data['description'] ?? '';
     const reason = `${alert} fired before the fault, when its condition did not hold: ${says}`;
@@ -153,8 +163,8 @@ export const errorRateAlert = defineMeasure({
     window: windowParam,
   }),
   bound: 'none',
-  measure: ({ probe, share, window, ...expected }, context, fault) =>
-    judge(context, fault, expected, errorCondition(context, fault, probe, share, window, expected.within)),
+  measure: ({ probe, share, ...expected }, context, fault) =>
+    judge(context, fault, expected, errorCondition(context, fault, probe, share, expected.window, expected.within)),
 });
 
 export const latencyAlert = defineMeasure({
@@ -168,8 +178,8 @@ export const latencyAlert = defineMeasure({
     window: windowParam,
   }),
   bound: 'none',
-  measure: ({ probe, limit, window, ...expected }, context, fault) =>
-    judge(context, fault, expected, latencyCondition(context, fault, probe, limit, window, expected.within)),
+  measure: ({ probe, limit, ...expected }, context, fault) =>
+    judge(context, fault, expected, latencyCondition(context, fault, probe, limit, expected.window, expected.within)),
 });
 
 export const healthAlert = defineMeasure({

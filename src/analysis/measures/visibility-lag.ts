@@ -35,11 +35,18 @@ export const visibilityLag = defineMeasure({
       .filter(({ write, lag }) => write.invokedMs + (during === 'steady' ? lag.maxMs : 0) < untilMs);
     if (lags.length === 0)
       return none(`no write was seen at ${copy === undefined ? 'any copy' : `the copy in ${copy}`}`);
-    const sorted = (of: (lag: Bracket) => number): readonly number[] => lags.map(({ lag }) => of(lag)).sort((a, b) => a - b);
+    const sorted = (of: (lag: Bracket) => number): readonly number[] =>
+      lags.map(({ lag }) => of(lag)).sort((a, b) => a - b);
     const middles = sorted(({ estimateMs }) => estimateMs);
     // A quantile of what was never seen exactly lies between the same quantiles of its lower and of its upper ends.
-    const minMs = quantile(sorted((lag) => lag.minMs), share);
-    const maxMs = quantile(sorted((lag) => lag.maxMs), share);
+    const minMs = quantile(
+      sorted((lag) => lag.minMs),
+      share,
+    );
+    const maxMs = quantile(
+      sorted((lag) => lag.maxMs),
+      share,
+    );
     const pending = lags.filter(({ lag }) => !Number.isFinite(lag.maxMs)).length;
     return {
       kind: 'duration',

@@ -98,14 +98,14 @@ describe('faults on the hosts of databases', () => {
     expect(sorted(rules()[0]?.match)).toEqual(match);
     await replicationDelay.revert(delayed.undo, context());
     expect(rules()).toEqual([]);
-    const paused = await injected(replicationPause, {});
+    const paused = await injected(replicationPause, { store: 'postgres' });
     expect(rules().map(({ effect }) => effect)).toEqual([{ kind: 'blackhole' }]);
     await replicationPause.revert(paused.undo, context());
     expect(rules()).toEqual([]);
   });
 
   it('end by themselves when nobody is left', async () => {
-    const planned = await injected(replicationPause, {}, { expiryMs: 60_000 });
+    const planned = await injected(replicationPause, { store: 'postgres' }, { expiryMs: 60_000 });
     expect(rules()).toHaveLength(1);
     await systemClock.sleep(1500);
     expect(rules()).toEqual([]);
