@@ -3,7 +3,7 @@ import { systemClock } from '../../core/clock.ts';
 import { insertText, labDatabase } from '../../testing/lab-database.ts';
 import { labEnvironment, type StartedComponents, startComponents } from '../testing.ts';
 
-const west = 'billing-us-west-2a';
+const west = 'billing-us-west-2b';
 const east = 'billing-us-east-1b';
 
 let lab: StartedComponents;
@@ -68,7 +68,7 @@ afterEach(() => lab.stop());
 test('a commit is in the other region before it is acknowledged, at the price of the way there and back', async () => {
   expect(await instance('billing')).toMatchObject({
     status: 'available',
-    zone: 'us-west-2a',
+    zone: 'us-west-2b',
     secondaryZone: 'us-east-1b',
     multiZone: true,
     source: null,
@@ -99,7 +99,7 @@ test('its region fails: the other elects its standby, nothing acknowledged is lo
   expect(truthAt('database.fenced', 'billing')).toBeLessThan(truthAt('database.promoted', `postgres/${east}`));
   await sql(east, insertText, ['after', 1]);
   await heal('region');
-  await untilInstance('billing', 'redundant again', ({ secondaryZone }) => secondaryZone === 'us-west-2a');
+  await untilInstance('billing', 'redundant again', ({ secondaryZone }) => secondaryZone === 'us-west-2b');
   await expect(sql(west, insertText, ['old', 1])).rejects.toMatchObject({ code: '25006' });
   expect(await indexesIn(west, 'after')).toEqual([1]);
 });
@@ -110,7 +110,7 @@ test('a minority elects nobody: the standby that is cut off stays one, and the w
   await until('writes without the standby', async () => (writer.acknowledged.length > 5 ? true : undefined));
   await systemClock.sleep(2000);
   await writer.stop();
-  expect(await instance('billing')).toMatchObject({ status: 'available', zone: 'us-west-2a', secondaryZone: null });
+  expect(await instance('billing')).toMatchObject({ status: 'available', zone: 'us-west-2b', secondaryZone: null });
   await expect(sql(east, insertText, ['elected', 1])).rejects.toMatchObject({ code: '25006' });
   await rejoin();
   await untilInstance('billing', 'redundant again', ({ secondaryZone }) => secondaryZone === 'us-east-1b');
@@ -145,7 +145,7 @@ test('without fencing both sides acknowledge: a split brain, until the old side 
   expect((await missing(east, 'old side', old.acknowledged)).length).toBeGreaterThan(5);
   expect(lab.truth().filter(({ event }) => event === 'database.fenced')).toEqual([]);
   await rejoin();
-  await untilInstance('billing', 'redundant again', ({ secondaryZone }) => secondaryZone === 'us-west-2a');
+  await untilInstance('billing', 'redundant again', ({ secondaryZone }) => secondaryZone === 'us-west-2b');
   expect(await missing(west, 'new side', fresh.acknowledged)).toEqual([]);
 });
 
@@ -156,5 +156,5 @@ test('a killed writer is missed by every observer, and its standby takes over', 
   await untilInstance('billing', 'in the other region', ({ zone }) => zone === 'us-east-1b');
   await writer.stop();
   expect(await missing(east, 'killed', writer.acknowledged)).toEqual([]);
-  await untilInstance('billing', 'redundant again', ({ secondaryZone }) => secondaryZone === 'us-west-2a');
+  await untilInstance('billing', 'redundant again', ({ secondaryZone }) => secondaryZone === 'us-west-2b');
 });

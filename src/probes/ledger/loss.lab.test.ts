@@ -127,7 +127,7 @@ describe('a healthy database', () => {
     const [conversations, billing] = [await epochsOf('postgres-ledger'), await epochsOf('billing-ledger')];
     expect([conversations.length, billing.length]).toEqual([1, 1]);
     expect(conversations[0]?.split(':')[0]).not.toBe(billing[0]?.split(':')[0]);
-    expect((await indexesIn('billing-us-west-2a', writing.rowsName('billing-ledger'))).length).toBeGreaterThan(10);
+    expect((await indexesIn('billing-us-west-2b', writing.rowsName('billing-ledger'))).length).toBeGreaterThan(10);
     await writing.remove();
   });
 });
