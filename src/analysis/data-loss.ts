@@ -47,9 +47,9 @@ const copiesOf = (store: Store): readonly CopyLag[] => {
   });
 };
 
-const lossOf = (store: Store, fault: FaultWindow | undefined): StoreLoss => {
+const lossOf = (context: Context, store: Store, fault: FaultWindow | undefined): StoreLoss => {
   const split = splitBrainOf(store.histories, store.sets.lost);
-  const first = fault === undefined ? undefined : handoverAt(store, fault);
+  const first = fault === undefined ? undefined : handoverAt(context.record, store, fault);
   return {
     store,
     power: fault === undefined ? null : powerBefore(store.writes, fault.effective.minMs),
@@ -76,7 +76,7 @@ const partsOf = (context: Context, kinds: readonly string[], fault: FaultWindow)
     const store = context.stores(kind);
     const copied = store.epochs.length > 1 ? store : (asCopy(store, 'failover', untilMs) ?? store);
     if (copied.missing.length > 0 || copied.writes.length === 0) return [];
-    const handover = handoverAt(copied, fault);
+    const handover = handoverAt(context.record, copied, fault);
     return handover === undefined ? [] : [{ kind, handover }];
   });
 };
@@ -117,7 +117,7 @@ export const dataLossOf = (
   const { streams, ledgers } = context.record;
   const kinds = [...new Set(streams.filter(({ stream }) => ledgers.has(stream)).map(({ probe }) => probe))].toSorted();
   return {
-    stores: kinds.map((kind) => lossOf(context.stores(kind), fault)),
+    stores: kinds.map((kind) => lossOf(context, context.stores(kind), fault)),
     cut: fault === undefined ? null : consistentCutOf(partsOf(context, kinds, fault)),
   };
 };

@@ -17,6 +17,7 @@ interface Options {
 
 interface UpOptions extends Options {
   readonly timeScale?: number;
+  readonly fencing: boolean;
 }
 
 /** The environment of a lab, which must have one. */
@@ -54,11 +55,25 @@ export const bringUp = async (
   });
 };
 
+/** The same platform whose old primaries are left running when another one is promoted. */
+const withoutFencing = (environment: import('../core/environment.ts').Environment): typeof environment =>
+  environment.lab === undefined
+    ? environment
+    : { ...environment, lab: { ...environment.lab, database: { ...environment.lab.database, fencing: false } } };
+
 const up = async (cli: Cli, options: UpOptions): Promise<number> => {
-  const { exitCodes } = await import('../core/errors.ts');
+  const { BlackstartError, exitCodes } = await import('../core/errors.ts');
   const { formatDuration } = await import('../core/duration.ts');
-  const environment = await labEnvironment(options.env);
+  const found = await labEnvironment(options.env);
+  const environment = options.fencing ? found : withoutFencing(found);
   const { state, wasUp, elapsedMs } = await bringUp(cli, environment, options.timeScale);
+  if (wasUp && !options.fencing && state.layout.settings.database.fencing) {
+    throw new BlackstartError(
+      'USAGE',
+      `the lab ${environment.name} is up already, with fencing`,
+      'Take it down first: blackstart lab down.',
+    );
+  }
   const { timeScale, stateDir } = state.layout;
   if (options.format === 'json') {
     cli.terminal.out(JSON.stringify({ name: environment.name, wasUp, elapsedMs, timeScale, stateDir }, null, 2));
@@ -170,8 +185,9 @@ export const defineLab: Define = (program, perform) => {
     .description('starts it, detached; it goes down by itself when unused')
     .addOption(environmentOption())
     .option('--time-scale <factor>', 'divides the documented times; 1 is the faithful drill', positiveNumber)
+    .option('--no-fencing', 'leaves an old primary running when another is promoted, so that a split brain happens')
     .addOption(formatOption())
-    .addHelpText('after', examples('lab up', 'lab up --env nordic --time-scale 10'))
+    .addHelpText('after', examples('lab up', 'lab up --env nordic --time-scale 10', 'lab up --no-fencing'))
     .action((options: UpOptions) => perform((cli) => up(cli, options)));
   lab
     .command('down')

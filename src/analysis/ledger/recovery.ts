@@ -122,7 +122,10 @@ export const handoverOf = (
 
 /** The smallest loss a ledger would have seen for certain, and what it had at risk in the second before an instant. */
 export interface Power {
-  /** Longest spacing of acknowledged writes plus the longest acknowledgement, real; infinite without any. */
+  /**
+   * Longest stretch of the last second in which no acknowledged write lies whole, from its sending to its
+   * acknowledgement: all that was committed within it could be lost unseen. Real; infinite without any.
+   */
   readonly smallestLossMs: number;
   /** Acknowledged or in flight in the last second. */
   readonly atRisk: number;
@@ -132,12 +135,14 @@ const atRiskMs = 1000;
 
 export const powerBefore = (writes: readonly Write[], atMs: number): Power => {
   const recent = writes.filter(({ invokedMs, endedMs }) => invokedMs <= atMs && endedMs >= atMs - atRiskMs);
-  const acknowledged = recent.filter(({ out }) => out === 'ok').toSorted((a, b) => a.invokedMs - b.invokedMs);
-  let spacingMs = acknowledged.length === 0 ? Number.POSITIVE_INFINITY : 0;
-  for (const [index, { invokedMs }] of acknowledged.entries()) {
-    const nextMs = acknowledged[index + 1]?.invokedMs ?? atMs;
-    spacingMs = Math.max(spacingMs, nextMs - invokedMs);
+  const whole = recent.filter(({ out, endedMs }) => out === 'ok' && endedMs <= atMs);
+  const sorted = whole.toSorted((a, b) => a.invokedMs - b.invokedMs);
+  let smallestLossMs = sorted.length === 0 ? Number.POSITIVE_INFINITY : 0;
+  // A stretch that begins right after one was sent holds none until the first of the later ones is acknowledged.
+  let nextAckMs = atMs;
+  for (const { invokedMs, endedMs } of sorted.toReversed()) {
+    smallestLossMs = Math.max(smallestLossMs, nextAckMs - invokedMs);
+    nextAckMs = Math.min(nextAckMs, endedMs);
   }
-  const latencyMs = greatest(acknowledged.map(({ invokedMs, endedMs }) => endedMs - invokedMs));
-  return { smallestLossMs: spacingMs + Math.max(0, latencyMs), atRisk: recent.length };
+  return { smallestLossMs, atRisk: recent.length };
 };

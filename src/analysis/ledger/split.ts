@@ -97,12 +97,16 @@ export interface Fence {
   readonly longestUnheardMs: number;
 }
 
-/** Writes tried at these servers between two instants. */
+/**
+ * Writes tried at these servers between two instants. From `shutMs` on their own control plane says that they are shut:
+ * a write that certainly failed there is a refusal then, whatever the network made of it.
+ */
 export const fenceOf = (
   writes: readonly Write[],
   servers: ReadonlySet<string>,
   fromMs: number,
   toMs: number,
+  shutMs = Number.POSITIVE_INFINITY,
 ): Fence => {
   const tried = writes
     .filter(({ by, invokedMs }) => by !== undefined && servers.has(by) && invokedMs >= fromMs && invokedMs < toMs)
@@ -112,7 +116,8 @@ export const fenceOf = (
   let longestUnheardMs = 0;
   let firstRefusedMs: number | undefined;
   for (const write of tried) {
-    if (!isRefusal(write)) continue;
+    const isShut = write.out === 'fail' && write.invokedMs >= shutMs;
+    if (!isRefusal(write) && !isShut) continue;
     refused.set(write.code, (refused.get(write.code) ?? 0) + 1);
     firstRefusedMs ??= write.endedMs;
     longestUnheardMs = Math.max(longestUnheardMs, write.invokedMs - heardMs);

@@ -73,16 +73,28 @@ const noHistory: History = { stream: '', writes: [], reads: [] };
 /** After these nobody can reach what they hit, so no client gets an acknowledgement from it. */
 const cuttingOff: ReadonlySet<string> = new Set(['region.blackhole', 'zone.blackhole', 'database.kill']);
 
-export const hintsOf = (fault: FaultWindow): Hints =>
-  fault.faults.some((name) => cuttingOff.has(name)) ? { cutOffMs: fault.effective.maxMs } : {};
+/** When a database that took writes was first seen to be stopped, by its own control plane. */
+export const stoppedMs = ({ observations }: Pick<RunRecord, 'observations'>): number | undefined => {
+  const stopped = observations.filter(
+    ({ name, data }) => name === 'database.unavailable' && data['status'] === 'stopped',
+  );
+  return stopped.length === 0 ? undefined : Math.min(...stopped.map(({ maxMs }) => maxMs));
+};
+
+export const hintsOf = (record: RunRecord, fault: FaultWindow): Hints => ({
+  ...(fault.faults.some((name) => cuttingOff.has(name)) ? { cutOffMs: fault.effective.maxMs } : {}),
+  fencedMs: stoppedMs(record),
+});
 
 /** The authority that reigned when the fault took effect, and what of it did not survive. */
-export const handoverAt = (store: Store, fault: FaultWindow): Handover | undefined => {
+export const handoverAt = (record: RunRecord, store: Store, fault: FaultWindow): Handover | undefined => {
   const reigning = store.writes.findLast(
     ({ out, invokedMs }) => out === 'ok' && invokedMs <= fault.effective.minMs,
   )?.epoch;
   const epoch = store.epochs.find(({ name }) => name === (reigning ?? ''));
-  return epoch === undefined ? undefined : handoverOf(epoch, store.writes, store.sets, store.holes, hintsOf(fault));
+  return epoch === undefined
+    ? undefined
+    : handoverOf(epoch, store.writes, store.sets, store.holes, hintsOf(record, fault));
 };
 
 /** What authorities after that one lost: on the way home, or when they were changed again. */

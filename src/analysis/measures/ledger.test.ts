@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { LedgerLine } from '../../probes/ledger/line.ts';
-import { named, recordOf, regionFault, targetOf } from '../../testing/simulated-record.ts';
+import { named, recordOf, regionFault, seen, targetOf } from '../../testing/simulated-record.ts';
 import { analyse } from '../analyse.ts';
 import type { RunRecord, Target } from '../record.ts';
 
@@ -17,7 +17,7 @@ interface Plan {
   readonly probe?: string;
   readonly everyMs?: number;
   /** What happens to the write sent at an instant. */
-  readonly at: (atMs: number) => 'old' | 'new' | 'refused' | 'timeout';
+  readonly at: (atMs: number) => 'old' | 'new' | 'refused' | 'cut' | 'timeout';
   /** Server it is tried at when it is not acknowledged. */
   readonly by?: string;
   /** Whether an acknowledged write is there in the end. */
@@ -41,8 +41,8 @@ const linesOf = ({ at, by = 'old', survives = () => true, copy, reads = true, ..
       lines.push({ kind: 'end', seq, atMs: atMs + 5, out: 'ok', code: 'ok', epoch, by: outcome });
       if (survives(atMs)) there.push(seq);
       sent.push({ seq, atMs });
-    } else if (outcome === 'refused') {
-      lines.push({ kind: 'end', seq, atMs: atMs + 5, out: 'fail', code: '25006', by });
+    } else if (outcome === 'refused' || outcome === 'cut') {
+      lines.push({ kind: 'end', seq, atMs: atMs + 5, out: 'fail', code: outcome === 'cut' ? 'reset' : '25006', by });
     } else lines.push({ kind: 'end', seq, atMs: atMs + 1000, out: 'info', code: 'timeout', by });
   }
   const read = (copyName: string | null, startMs: number, seqs: readonly number[], since = 0): LedgerLine => ({
@@ -202,6 +202,12 @@ describe('split brain', () => {
     const silent = direct((atMs) => (atMs < 41_000 ? 'old' : 'timeout'));
     expect(judged(single, [{ at: follows }, silent], { faults }).verdict).toBe('INCONCLUSIVE');
     expect(judged(single, [{ at: follows }], { faults }).notes.join()).toContain('no write was tried');
+    // Cut off by whom nobody can tell, unless its own control plane says that it is stopped.
+    const cut = direct((atMs) => (atMs < 41_000 ? 'old' : 'cut'));
+    expect(judged(single, [{ at: follows }, cut], { faults }).verdict).toBe('INCONCLUSIVE');
+    const observations = [seen('database.unavailable', 'db', 42_000, 42_500, { status: 'stopped' })];
+    expect(judged(single, [{ at: follows }, cut], { faults, observations }).verdict).toBe('PASS');
+    expect(judged(targetOf('fenced'), [{ at: follows }, cut], { faults, observations }).verdict).toBe('PASS');
     const once = direct((atMs) => (atMs < 41_000 ? 'old' : atMs < 70_000 ? 'refused' : 'timeout'));
     expect(judged(single, [{ at: follows }, once], { faults }).verdict).toBe('INCONCLUSIVE');
   });

@@ -37,7 +37,7 @@ const homeFigures = (store: Store, first: Handover): readonly Figure[] =>
   );
 
 const measureStore = (store: Store, context: Context, fault: FaultWindow) => {
-  const handover = handoverAt(store, fault);
+  const handover = handoverAt(context.record, store, fault);
   if (handover === undefined) return none('no write was acknowledged before the fault');
   const { lost, rpo, recoveryPoint } = handover;
   const atRisk = atRiskOf(handover, fault);

@@ -3,7 +3,7 @@ import { formatDuration } from '../../core/duration.ts';
 import type { FaultWindow } from '../fault-window.ts';
 import { authorityEnd } from '../ledger/recovery.ts';
 import { type Fence, fenceOf, type SplitBrain, splitBrainOf } from '../ledger/split.ts';
-import { handoverAt, hintsOf, type Store } from '../ledger/store.ts';
+import { handoverAt, hintsOf, type Store, stoppedMs } from '../ledger/store.ts';
 import { elapsed } from '../span.ts';
 import { type Context, defineMeasure, type Figure, figure, none, probeParam } from './measure.ts';
 
@@ -34,7 +34,8 @@ const heardFrom = (store: Store, split: SplitBrain, context: Context, fault: Fau
   const fromMs = changed ? (newest?.firstAckMs ?? 0) : fault.effective.maxMs;
   const toMs = Math.min(fault.reverted.minMs, context.endMs);
   const whom = changed ? 'the old primary itself' : 'the replica itself';
-  const fence = fenceOf(store.writes, silenced, fromMs, toMs);
+  const shutMs = changed ? stoppedMs(context.record) : undefined;
+  const fence = fenceOf(store.writes, silenced, fromMs, toMs, shutMs);
   const figures = [
     figure(`writes tried at ${whom}`, fence.attempts, 'count'),
     figure('longest time without a refusal', fence.longestUnheardMs, 'ms'),
@@ -82,12 +83,12 @@ export const fenced = defineMeasure({
   bound: 'none',
   measure({ ledger }, context, fault) {
     const store = context.stores(ledger);
-    const handover = handoverAt(store, fault);
+    const handover = handoverAt(context.record, store, fault);
     if (handover === undefined) return none(`no ${ledger} was acknowledged before the fault`);
     const { epoch } = handover;
     const newer = store.epochs.slice(store.epochs.indexOf(epoch) + 1);
     if (newer.length === 0) return none('no other primary acknowledged a write: there was nothing to be shut before');
-    const end = authorityEnd(epoch, store.writes, hintsOf(fault));
+    const end = authorityEnd(epoch, store.writes, hintsOf(context.record, fault));
     const bracket = elapsed(fault.effective, end);
     const firstAckMs = Math.min(...newer.map((one) => one.firstAckMs));
     const beside = { bracket, notes: [`its end is known by ${end.by}`] };

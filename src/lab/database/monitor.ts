@@ -270,19 +270,3 @@ export const zoneAnswers = async (service: Service, instance: Instance, node: Po
     return systemClock.monotonicMs() - startedMs < timeoutMs * 0.9;
   }
 };
-
-/** Whether an instance's writer answers somebody outside its region: the person who promotes another one. */
-export const answersOutside = async (service: Service, instance: Instance): Promise<boolean> => {
-  const { layout } = service.context;
-  const { checkFailures, checkTimeout } = layout.settings.database;
-  for (let attempt = 0; attempt < checkFailures; attempt += 1) {
-    try {
-      const timeoutMs = Math.max(scaledTimeout(layout, checkTimeout), stallFloorMs);
-      await service.session('operator', instance.writer).query('SELECT 1', timeoutMs);
-      return true;
-    } catch (error) {
-      service.context.log(`${instance.id} does not answer the operator: ${messageOf(error)}`);
-    }
-  }
-  return false;
-};

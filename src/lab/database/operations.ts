@@ -14,8 +14,9 @@ import {
   setStatus,
   standbyOf,
 } from './instance.ts';
-import { answersOutside, publish, setSynchronous } from './monitor.ts';
+import { publish, setSynchronous } from './monitor.ts';
 import type { PostgresNode } from './node.ts';
+import { isSeenByMajority } from './quorum.ts';
 
 const invalidState = (instance: Instance, why: string): ControlError =>
   new ControlError(400, 'InvalidDBInstanceState', `Instance ${instance.id} is ${instance.status}: ${why}.`);
@@ -174,8 +175,9 @@ export const failOver = (service: Service, instance: Instance, how: 'automatic' 
 };
 
 /**
- * A replica becomes a primary of its own. Its former source is fenced before, when it does not answer from outside its
- * region: nobody could otherwise tell whether it still takes writes. A source that answers is left alone, as by RDS.
+ * A replica becomes a primary of its own. Its former source is fenced before, unless a majority of the control planes
+ * sees it: on its own side of a partition it would go on taking writes. One that a majority sees is left alone, as by
+ * RDS: the promotion makes a database of its own then, not a new primary of this one.
  */
 export const promote = (service: Service, instance: Instance): Description => {
   if (instance.operation !== undefined || instance.status !== 'available')
@@ -187,7 +189,7 @@ export const promote = (service: Service, instance: Instance): Description => {
     if (!service.switches.fencing) service.context.truth('database.unfenced', source.id, { zone: source.writer.zone });
     const fenceIfSilent = async (): Promise<void> => {
       if (!service.switches.fencing) return;
-      if (source.status === 'stopped' || (await answersOutside(service, source))) return;
+      if (source.status === 'stopped' || (await isSeenByMajority(service, source.writer))) return;
       await fenceInstance(service, source, `${instance.id} is promoted`);
     };
     await Promise.all([fenceIfSilent(), systemClock.sleep(scaled(layout, layout.settings.database.promotion), signal)]);

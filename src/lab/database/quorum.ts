@@ -45,6 +45,16 @@ export const votesOn = async (
   return { seenBy: observers.filter((_, index) => seen[index]), observers: observers.length };
 };
 
+/** Whether a majority sees a writer, asked as often as its monitor would; one look that is lost decides nothing. */
+export const isSeenByMajority = async (service: Service, node: PostgresNode): Promise<boolean> => {
+  const { checkFailures } = service.context.layout.settings.database;
+  for (let attempt = 0; attempt < checkFailures; attempt += 1) {
+    const votes = await votesOn(service, node);
+    if (isMajority(votes.seenBy.length, votes)) return true;
+  }
+  return false;
+};
+
 /** Only a side that holds both a standby and most observers may elect; the others of a partition refuse. */
 export type Election =
   | { readonly kind: 'elected' | 'refused'; readonly why: string; readonly seenBy: readonly Place[] }
