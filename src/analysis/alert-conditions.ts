@@ -205,7 +205,7 @@ const seenWithinMs = 5;
 const writesLeast = 5;
 
 /** Faults that part a primary from its replicas while it goes on to take writes. */
-const parting: ReadonlySet<string> = new Set(['region.partition']);
+const parting: ReadonlySet<string> = new Set(['region.partition', 'replication.pause']);
 
 /**
  * Lag by arithmetic: parted from a primary that is written to, a replica falls behind by the time that passes, on top
@@ -242,7 +242,7 @@ export const lagCondition = (
     isExact: true,
     text: `replicas lagged more than ${limit}`,
     notes: [
-      `lag is counted from the partition: a replica was up to ${formatDuration(lagBeforeMs)} behind when it began`,
+      `lag is counted from the fault: a replica was up to ${formatDuration(lagBeforeMs)} behind when it began`,
       'heartbeats come every 5 s of documented time or less often, and a lag is known that much later',
     ],
   };

@@ -61,8 +61,8 @@ export const asCopy = (store: Store, copy: string, untilMs: number): Store | und
   if (looked.length === 0) return undefined;
   const histories = looked.map(({ history }) => ({
     ...history,
-    // What was acknowledged once the copy had its say is no loss of it.
-    writes: history.writes.filter(({ invokedMs }) => invokedMs <= untilMs),
+    // What was acknowledged once the copy had its say is no loss of it: what a black hole held flows when it is ended.
+    writes: history.writes.filter(({ invokedMs, endedMs, out }) => (out === 'ok' ? endedMs : invokedMs) <= untilMs),
   }));
   const sets = looked.map(({ last }, index) => checkLedger(histories[index] ?? noHistory, last));
   return assembled(store.kind, histories, unionOf(sets), []);

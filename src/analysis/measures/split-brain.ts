@@ -24,14 +24,16 @@ interface Heard {
 /** Whether everybody who must not take writes was heard to refuse them, all the time that it mattered. */
 const heardFrom = (store: Store, split: SplitBrain, context: Context, fault: FaultWindow): Heard => {
   const { epochs } = split;
-  const newest = epochs.at(-1);
-  const changed = epochs.length > 1;
+  const reigning = handoverAt(context.record, store, fault)?.epoch ?? epochs[0];
+  // Whoever took over while the fault lasted; on the way home the old one rightly takes writes again.
+  const next = epochs.slice(reigning === undefined ? 0 : epochs.indexOf(reigning) + 1)[0];
+  const changed = next !== undefined && next.firstAckMs < fault.reverted.minMs;
+  const taking = changed ? next : reigning;
   const known = new Set(store.writes.flatMap(({ by }) => by ?? []));
-  const silenced = changed
-    ? new Set(epochs.slice(0, -1).flatMap(({ servers }) => [...servers]))
-    : new Set([...known].filter((server) => !newest?.servers.has(server)));
-  if (newest !== undefined) for (const server of newest.servers) silenced.delete(server);
-  const fromMs = changed ? (newest?.firstAckMs ?? 0) : fault.effective.maxMs;
+  const silenced = new Set(
+    [...(changed ? (reigning?.servers ?? []) : known)].filter((server) => taking?.servers.has(server) !== true),
+  );
+  const fromMs = changed ? next.firstAckMs : fault.effective.maxMs;
   const toMs = Math.min(fault.reverted.minMs, context.endMs);
   const whom = changed ? 'the old primary itself' : 'the replica itself';
   const shutMs = changed ? stoppedMs(context.record) : undefined;
