@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { formatDuration } from '../../core/duration.ts';
 import type { FaultWindow } from '../fault-window.ts';
 import { authorityEnd } from '../ledger/recovery.ts';
-import { type Fence, fenceOf, type SplitBrain, splitBrainOf } from '../ledger/split.ts';
+import { type Fence, fenceOf, splitBrainOf } from '../ledger/split.ts';
 import { handoverAt, hintsOf, type Store, stoppedMs } from '../ledger/store.ts';
 import { elapsed } from '../span.ts';
 import { type Context, defineMeasure, type Figure, figure, none, probeParam } from './measure.ts';
@@ -22,8 +22,8 @@ interface Heard {
 }
 
 /** Whether everybody who must not take writes was heard to refuse them, all the time that it mattered. */
-const heardFrom = (store: Store, split: SplitBrain, context: Context, fault: FaultWindow): Heard => {
-  const { epochs } = split;
+const heardFrom = (store: Store, context: Context, fault: FaultWindow): Heard => {
+  const { epochs } = store;
   const reigning = handoverAt(context.record, store, fault)?.epoch ?? epochs[0];
   // Whoever took over while the fault lasted; on the way home the old one rightly takes writes again.
   const next = epochs.slice(reigning === undefined ? 0 : epochs.indexOf(reigning) + 1)[0];
@@ -59,7 +59,7 @@ export const singleWriter = defineMeasure({
     const store = context.stores(ledger);
     if (store.epochs.length === 0) return none(`no ${ledger} was acknowledged`);
     const split = splitBrainOf(store.histories, store.sets.lost);
-    const { proven, notes, figures } = heardFrom(store, split, context, fault);
+    const { proven, notes, figures } = heardFrom(store, context, fault);
     return {
       kind: 'count',
       count: split.dualAcknowledged.length,
