@@ -1,9 +1,15 @@
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { ledgerLineSchema } from '../probes/ledger/line.ts';
 import { blindSchema, instrumentSchema, sampleSchema } from '../probes/sample.ts';
 import { documentedSchemas, schemaText } from './documented.ts';
 
-const schemas = documentedSchemas({ sample: sampleSchema, instrument: instrumentSchema, blind: blindSchema });
+const schemas = documentedSchemas({
+  sample: sampleSchema,
+  instrument: instrumentSchema,
+  blind: blindSchema,
+  ledger: ledgerLineSchema,
+});
 const docs = path.join(import.meta.dirname, '..', '..', 'docs');
 
 describe('the documented schemas', () => {

@@ -15,6 +15,7 @@ export interface LineSchemas {
   readonly sample: z.ZodType;
   readonly instrument: z.ZodType;
   readonly blind: z.ZodType;
+  readonly ledger: z.ZodType;
 }
 
 const clockNote =
@@ -34,18 +35,24 @@ export const documentedSchemas = (lines: LineSchemas): Readonly<Record<string, J
   ),
   'samples.schema.json': jsonSchemaOf(
     lines.sample,
-    'One line of samples/<location>.ndjson',
+    'One line of samples/<sender>.ndjson',
     `One probe. Lines of one stream come in send order. ${clockNote}`,
   ),
   'instrument.schema.json': jsonSchemaOf(
     lines.instrument,
-    'One line of instrument/<location>.ndjson',
+    'One line of instrument/<sender>.ndjson',
     `What a sender process says of itself, once a second. ${clockNote}`,
   ),
   'blind.schema.json': jsonSchemaOf(
     lines.blind,
-    'One line of blind/<location>.ndjson',
+    'One line of blind/<sender>.ndjson',
     `A stretch in which a sender could not see. ${clockNote}`,
+  ),
+  'ledger.schema.json': jsonSchemaOf(
+    lines.ledger,
+    'One line of ledgers/<stream>.ndjson',
+    'A write sent (invoke), what became of it (end), or a read of what is there. The stream has ~ for / in the name of ' +
+      `its file. An invoke without an end is a write whose process ended: nobody can know. ${clockNote}`,
   ),
   'events.schema.json': jsonSchemaOf(
     z.intersection(z.object({ at: z.string(), atMs: z.number() }), bodySchema),
