@@ -15,7 +15,7 @@ const commonParams = z.strictObject({
     .meta({
       description:
         'Regions whose copy is looked at while the ledger is written: their names, primary and failover, ' +
-        'all of them, or all others than the primary.',
+        'all of them, or all others than the primary; several of these in a list.',
     }),
   lookEvery: durationMs.default(200).meta({ description: 'Real time between two looks at a copy.' }),
 });
@@ -38,8 +38,10 @@ const ownOf = (params: Record<string, unknown>): Record<string, unknown> => {
   return own;
 };
 
-const regionsMeant = (wanted: 'all' | 'others', { service }: ProbeContext): readonly string[] =>
-  (service?.regions ?? []).flatMap(({ name, role }) => (wanted === 'all' || role !== 'primary' ? [name] : []));
+const regionsMeant = (wanted: string, { service }: ProbeContext): readonly string[] =>
+  wanted === 'all' || wanted === 'others'
+    ? (service?.regions ?? []).flatMap(({ name, role }) => (wanted === 'all' || role !== 'primary' ? [name] : []))
+    : [wanted];
 
 /** Writes once; the attempt is in the file before its first byte is sent, its outcome as soon as it is known. */
 const writeKept = async (
@@ -95,7 +97,7 @@ export const defineLedger = <Params extends z.ZodObject>(store: LedgerStore<Para
   async open(params, context) {
     const given = z.record(z.string(), z.unknown()).parse(params);
     const { copies: wanted, lookEvery } = commonOf(given);
-    const copies = typeof wanted === 'string' ? regionsMeant(wanted, context) : wanted;
+    const copies = [...new Set([wanted].flat().flatMap((one) => regionsMeant(one, context)))];
     const { clock } = context;
     const session = await store.open(store.params.parse(ownOf(given)), context);
     const file = context.ledgerFile === undefined ? noLedgerFile : openLedgerFile(context.ledgerFile);
