@@ -51,8 +51,8 @@ export const documentedSchemas = (lines: LineSchemas): Readonly<Record<string, J
   'ledger.schema.json': jsonSchemaOf(
     lines.ledger,
     'One line of ledgers/<stream>.ndjson',
-    'A write sent (invoke), what became of it (end), or a read of what is there. The stream has ~ for / in the name of ' +
-      `its file. An invoke without an end is a write whose process ended: nobody can know. ${clockNote}`,
+    'A write sent (invoke), what became of it (end), or a read of what is there. In the name of its file the stream ' +
+      `has ~ for /. An invoke without an end is a write whose process ended: nobody can know. ${clockNote}`,
   ),
   'events.schema.json': jsonSchemaOf(
     z.intersection(z.object({ at: z.string(), atMs: z.number() }), bodySchema),
