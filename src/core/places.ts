@@ -50,6 +50,18 @@ export const resolveRegion = (environment: Environment, reference: string): Regi
   return region;
 };
 
+/** Every database of the platform, and the region whose RDS knows it. */
+export const databasesOf = ({
+  regions,
+  billing,
+}: Pick<Environment, 'regions' | 'billing'>): readonly { readonly region: string; readonly instance: string }[] => {
+  const home = regions.find(({ zones }) => zones.some(({ name }) => name === billing?.zone));
+  return [
+    ...regions.map(({ name, database }) => ({ region: name, instance: database.instance })),
+    ...(billing === undefined || home === undefined ? [] : [{ region: home.name, instance: billing.instance }]),
+  ];
+};
+
 /** The bucket of a region's documents. */
 export const bucketOf = ({ name: environment }: Environment, { name, objects }: Region): string => {
   if (objects !== undefined) return objects.bucket;

@@ -1,6 +1,6 @@
 import { deadline } from '../core/clock.ts';
 import { BlackstartError, messageOf } from '../core/errors.ts';
-import { resolveRegion } from '../core/places.ts';
+import { databasesOf, resolveRegion } from '../core/places.ts';
 import { rollbackIncomplete } from '../core/undo.ts';
 import { type RunEnd, type RunRequest, withRun } from './harness.ts';
 import { mechanisms, type Standing } from './mechanisms.ts';
@@ -157,13 +157,13 @@ const settle = (running: Running): Promise<void> =>
 const untilRedundant = async (running: Running): Promise<void> => {
   const { environment, ports } = running.session;
   const atMostMs = settleLeastMs + running.real(settleDocumentedMs);
-  for (const { name, database } of environment.regions) {
-    const what = `${database.instance} to be redundant again`;
+  for (const { region, instance } of databasesOf(environment)) {
+    const what = `${instance} to be redundant again`;
     const redundant = await running.until(what, atMostMs, async (signal) => {
-      const now = await ports.rds(name).describe(database.instance, signal);
+      const now = await ports.rds(region).describe(instance, signal);
       const whole = now?.source !== null || !now.multiZone || now.secondaryZone !== null;
       return now?.status === 'available' && whole ? true : undefined;
     });
-    await running.fact(`settled.${database.instance}`, redundant === true);
+    await running.fact(`settled.${instance}`, redundant === true);
   }
 };

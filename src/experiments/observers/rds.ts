@@ -1,5 +1,6 @@
 import type { DatabaseInstance } from '../../adapters/ports.ts';
 import type { Observation } from '../../core/observation.ts';
+import { databasesOf } from '../../core/places.ts';
 import { compareLooks, type Observer } from './observer.ts';
 
 type Bracket = { readonly minMs: number; readonly maxMs: number };
@@ -58,15 +59,10 @@ export const rdsObserver: Observer = {
   async watch(session, signal, see, lost) {
     const look = async (callSignal: AbortSignal): Promise<ReadonlyMap<string, DatabaseInstance>> => {
       const found = new Map<string, DatabaseInstance>();
-      for (const region of session.environment.regions) {
-        const instance = await session.ports.rds(region.name).describe(region.database.instance, callSignal);
+      for (const { region, instance: id } of databasesOf(session.environment)) {
+        const instance = await session.ports.rds(region).describe(id, callSignal);
         if (instance !== undefined) found.set(instance.id, instance);
       }
-      const { billing, regions } = session.environment;
-      const home = regions.find(({ zones }) => zones.some(({ name }) => name === billing?.zone));
-      if (billing === undefined || home === undefined) return found;
-      const instance = await session.ports.rds(home.name).describe(billing.instance, callSignal);
-      if (instance !== undefined) found.set(instance.id, instance);
       return found;
     };
     await compareLooks(session, 'rds', signal, lost, finestMs, look, (before, now, bracket) => {
