@@ -107,7 +107,8 @@ const gatewayOf = async (layout: LabLayout, kubernetes: FakeKubernetes, delayMs:
 };
 
 const oneRegion = (): Environment => {
-  const environment = labEnvironment();
+  // Billing spans two regions.
+  const { billing: _billing, ...environment } = labEnvironment();
   const { lab } = environment;
   if (lab === undefined) throw new Error('the lab environment has a lab section');
   const regions = environment.regions.filter(({ name }) => name === region);
