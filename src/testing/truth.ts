@@ -121,6 +121,10 @@ const compareOutages = (report: Report, originMs: number, truth: TrueRun): RunCo
   const measured = report.outages.filter((one) => one.required && one.location === truth.location);
   const rows: Comparison[] = [];
   const found = new Set<number>();
+  // What is shorter than the report's own floor is not promised to be found: a flicker of the oracle is no outage.
+  const stream = report.streams.find((one) => one.required && one.location === truth.location);
+  const floorMs = stream?.floor.outageMs ?? 0;
+  let missed = 0;
   for (const outage of truth.outages) {
     const index = measured.findIndex(({ startMs, client }) => {
       const downMs = startMs + originMs;
@@ -130,11 +134,14 @@ const compareOutages = (report: Report, originMs: number, truth: TrueRun): RunCo
       );
     });
     const one = measured[index];
-    if (one === undefined) continue;
+    if (one === undefined) {
+      if (outage.lastsMs.minMs >= floorMs) missed += 1;
+      continue;
+    }
     found.add(index);
     rows.push(compare('outage of clients', outage.lastsMs, { ...one.client, ...open(one.client) }));
   }
-  return { rows, missed: truth.outages.length - rows.length, invented: measured.length - found.size };
+  return { rows, missed, invented: measured.length - found.size };
 };
 
 /** Everything of a report whose truth is known, beside it. `originMs`: the run's start on the machine's clock. */

@@ -59,6 +59,7 @@ const startWorld = async (stores: { readonly fullSync: number }): Promise<World>
   const ports = {
     vectors: (region: string) => createVectorPort({ region, address: vectors[region] ?? '', clock }),
     cache: () => null,
+    alerts: () => null,
     kubernetes: () => ({ listPods: async () => [] }),
     route53: () => ({ healthChecks: async () => [] }),
     rds: () => ({
