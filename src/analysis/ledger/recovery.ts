@@ -81,6 +81,12 @@ export const recoveryPointOf = (lost: readonly Write[], survivors: readonly Writ
   return { minMs: Math.min(greatest(survivors.map(({ invokedMs }) => invokedMs)), firstLostMs), maxMs };
 };
 
+/** What no read could tell of may be lost as well: the upper end allows for it, the lower one does not. */
+const allowingFor = (rpo: Bracket, unread: readonly Write[], end: Span): Bracket => {
+  const longestMs = end.maxMs - smallest(unread.map(({ invokedMs }) => invokedMs));
+  return { ...rpo, maxMs: Math.max(rpo.maxMs, longestMs) };
+};
+
 const rpoOf = (end: Span, recoveryPoint: Span | null, lastAckedMs: number): Bracket => {
   if (recoveryPoint === null) return bracketOf(0, 0, Math.max(0, end.maxMs - lastAckedMs));
   const minMs = Math.max(0, end.minMs - recoveryPoint.maxMs);
@@ -98,6 +104,7 @@ export const handoverOf = (
 ): Handover => {
   const lost = epoch.writes.filter(({ id }) => sets.lost.has(id));
   const isThere = ({ id, out }: Write): boolean => out === 'ok' && !sets.lost.has(id) && !sets.neverRead.has(id);
+  const unread = epoch.writes.filter(({ id }) => sets.neverRead.has(id));
   const survivors = epoch.writes.filter(isThere);
   const isPrefix = !epoch.writes.some(({ id }) => holes.has(id));
   const before = (): readonly Write[] =>
@@ -112,7 +119,7 @@ export const handoverOf = (
     isPrefix,
     end,
     recoveryPoint,
-    rpo: rpoOf(end, recoveryPoint, epoch.lastInvokedMs),
+    rpo: allowingFor(rpoOf(end, recoveryPoint, epoch.lastInvokedMs), unread, end),
     spanOfLostMs:
       lost.length === 0
         ? 0

@@ -81,9 +81,12 @@ export const stoppedMs = ({ observations }: Pick<RunRecord, 'observations'>): nu
   return stopped.length === 0 ? undefined : Math.min(...stopped.map(({ maxMs }) => maxMs));
 };
 
-export const hintsOf = (record: RunRecord, fault: FaultWindow): Hints => ({
+/** What RDS says of stopped instances is about the conversations: no other store ends with them. */
+const stoppable = 'postgres-ledger';
+
+export const hintsOf = (record: RunRecord, { kind }: Pick<Store, 'kind'>, fault: FaultWindow): Hints => ({
   ...(fault.faults.some((name) => cuttingOff.has(name)) ? { cutOffMs: fault.effective.maxMs } : {}),
-  fencedMs: stoppedMs(record),
+  ...(kind === stoppable ? { fencedMs: stoppedMs(record) } : {}),
 });
 
 /** The authority that reigned when the fault took effect, and what of it did not survive. */
@@ -94,7 +97,7 @@ export const handoverAt = (record: RunRecord, store: Store, fault: FaultWindow):
   const epoch = store.epochs.find(({ name }) => name === (reigning ?? ''));
   return epoch === undefined
     ? undefined
-    : handoverOf(epoch, store.writes, store.sets, store.holes, hintsOf(record, fault));
+    : handoverOf(epoch, store.writes, store.sets, store.holes, hintsOf(record, store, fault));
 };
 
 /** What authorities after that one lost: on the way home, or when they were changed again. */

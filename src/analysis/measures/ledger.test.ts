@@ -23,7 +23,12 @@ interface Plan {
   /** Whether an acknowledged write is there in the end. */
   readonly survives?: (atMs: number) => boolean;
   /** A copy, and how far behind it is. */
-  readonly copy?: { readonly name: string; readonly lagMs: number; readonly standsStillFromMs?: number };
+  readonly copy?: {
+    readonly name: string;
+    readonly lagMs: number;
+    readonly standsStillFromMs?: number;
+    readonly looksUntilMs?: number;
+  };
   readonly reads?: boolean;
 }
 
@@ -57,7 +62,7 @@ const linesOf = ({ at, by = 'old', survives = () => true, copy, reads = true, ..
   });
   if (copy !== undefined) {
     let since = 0;
-    for (let atMs = -59_900; atMs < 120_000; atMs += 200) {
+    for (let atMs = -59_900; atMs < (copy.looksUntilMs ?? 120_000); atMs += 200) {
       const untilMs = Math.min(atMs, copy.standsStillFromMs ?? Number.POSITIVE_INFINITY) - copy.lagMs;
       const shown = sent.filter(({ seq, atMs: sentMs }) => seq >= since && sentMs <= untilMs).map(({ seq }) => seq);
       lines.push(read(copy.name, atMs, shown, since));
@@ -155,6 +160,19 @@ describe('recovery-point', () => {
     expect(row.real?.minMs).toBe(395);
     expect(row.real?.maxMs).toBeLessThanOrEqual(800);
     expect(judged(copied, [{ at: failsOver }]).reason).toContain('nobody looked at the copy in east');
+  });
+});
+
+describe('a copy that nobody could look at since before the fault', () => {
+  it('may lack all that was acknowledged since: no PASS comes from not looking', () => {
+    const copied = targetOf('recovery-point', { maxMs: 30_000, with: { copy: 'east' } });
+    const plan: Plan = {
+      at: (atMs) => (atMs < 40_000 ? 'old' : 'timeout'),
+      copy: { name: 'east', lagMs: 0, looksUntilMs: 30_000 },
+    };
+    const row = judged(copied, [plan]);
+    expect(row.verdict).not.toBe('PASS');
+    expect(row.real?.maxMs).toBeGreaterThan(9000);
   });
 });
 

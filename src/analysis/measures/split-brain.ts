@@ -90,7 +90,7 @@ export const fenced = defineMeasure({
     const { epoch } = handover;
     const newer = store.epochs.slice(store.epochs.indexOf(epoch) + 1);
     if (newer.length === 0) return none('no other primary acknowledged a write: there was nothing to be shut before');
-    const end = authorityEnd(epoch, store.writes, hintsOf(context.record, fault));
+    const end = authorityEnd(epoch, store.writes, hintsOf(context.record, store, fault));
     const bracket = elapsed(fault.effective, end);
     const firstAckMs = Math.min(...newer.map((one) => one.firstAckMs));
     const beside = { bracket, notes: [`its end is known by ${end.by}`] };
