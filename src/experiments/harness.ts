@@ -205,19 +205,24 @@ const startObservers = (
   const lostOnce = new Set<string>();
   const writes: Promise<unknown>[] = [];
   const watching = observers.map((observer) =>
-    observer.watch(
-      request.session,
-      stop.signal,
-      (observation) => {
-        writes.push(journal.append({ type: 'observation', observation }).catch(failed));
-      },
-      (name, message) => {
-        if (lostOnce.has(name)) return;
-        lostOnce.add(name);
-        request.live({ type: 'note', text: `observer ${name} cannot look: ${message}` });
-        writes.push(journal.append({ type: 'fact', name: `observer.${name}.lost`, value: message }).catch(failed));
-      },
-    ),
+    observer
+      .watch(
+        request.session,
+        stop.signal,
+        (observation) => {
+          writes.push(journal.append({ type: 'observation', observation }).catch(failed));
+        },
+        (name, message) => {
+          if (lostOnce.has(name)) return;
+          lostOnce.add(name);
+          request.live({ type: 'note', text: `observer ${name} cannot look: ${message}` });
+          writes.push(journal.append({ type: 'fact', name: `observer.${name}.lost`, value: message }).catch(failed));
+        },
+      )
+      // A bug of an observer ends the run with a rollback; unheard, it would end the process without one.
+      .catch((error: unknown) => {
+        if (!stop.signal.aborted) failed(error);
+      }),
   );
   return async () => {
     stop.abort();
