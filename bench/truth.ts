@@ -1,4 +1,4 @@
-import type { Comparison } from '../src/testing/truth.ts';
+import type { Comparison, Interval } from '../src/testing/truth.ts';
 import { oracleEveryMs, startTrialLab, type TrialExperiment, type TrialRun } from '../src/testing/truth-trial.ts';
 
 /*
@@ -19,6 +19,8 @@ const runs = Number(process.argv[2] ?? 20);
 const names = process.argv.slice(3);
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 const text = (ms: number): string => (Number.isFinite(ms) ? ms.toFixed(0) : '∞');
+const spans = (some: readonly Interval[]): string =>
+  [String(some.length), ...some.map(({ minMs, maxMs }) => `[${text(minMs)}, ${text(maxMs)}]`)].join(' ');
 const lineOf = ({ what, truth, measured, contained, errorMs }: Comparison, late: boolean): string =>
   [
     what.padEnd(22),
@@ -51,9 +53,9 @@ const count = (experiment: string, comparison: Comparison, late: boolean): void 
 };
 
 const tell = (experiment: string, seed: number, run: TrialRun): void => {
-  print(`${experiment} ${seed}: ${run.report.verdict}, ${run.missed} missed, ${run.invented} invented`);
-  missed += run.missed;
-  invented += run.invented;
+  print(`${experiment} ${seed}: ${run.report.verdict}, ${spans(run.missed)} missed, ${spans(run.invented)} invented`);
+  missed += run.missed.length;
+  invented += run.invented.length;
   for (const row of run.rows) {
     const late = row.what === 'outage of clients' && Math.abs(row.errorMs) > run.errorMaxMs(row.truth);
     print(`  ${lineOf(row, late)}`);

@@ -104,8 +104,10 @@ export interface TrueRun {
 
 export interface RunComparison {
   readonly rows: readonly Comparison[];
-  readonly missed: number;
-  readonly invented: number;
+  /** Outages that the report promised to find and has not, real milliseconds since the start of the run. */
+  readonly missed: readonly Interval[];
+  /** Outages of the report that the oracle knows nothing of. */
+  readonly invented: readonly Interval[];
 }
 
 type Reported = { readonly minMs: number | null; readonly maxMs: number | null };
@@ -116,32 +118,36 @@ const open = ({ minMs, maxMs }: Reported): Interval => ({
   maxMs: maxMs ?? Number.POSITIVE_INFINITY,
 });
 
+/** Several outages that a report has as one: it went down with the first and was up for good after the last. */
+const joined = (outages: readonly TrueOutage[]): Interval | undefined => {
+  const first = outages[0]?.down;
+  const last = outages.at(-1)?.up;
+  return first && last && { minMs: last.minMs - first.maxMs, maxMs: last.maxMs - first.minMs };
+};
+
 /** Outages of the oracle's location beside those that the report has for its required stream. */
 const compareOutages = (report: Report, originMs: number, truth: TrueRun): RunComparison => {
   const measured = report.outages.filter((one) => one.required && one.location === truth.location);
-  const rows: Comparison[] = [];
-  const found = new Set<number>();
   // What is shorter than the report's own floor is not promised to be found: a flicker of the oracle is no outage.
   const stream = report.streams.find((one) => one.required && one.location === truth.location);
   const floorMs = stream?.floor.outageMs ?? 0;
-  let missed = 0;
-  for (const outage of truth.outages) {
-    const index = measured.findIndex(({ startMs, client }) => {
-      const downMs = startMs + originMs;
-      return intersects(
-        { minMs: downMs, maxMs: downMs + client.minMs },
-        { minMs: outage.down.minMs, maxMs: outage.up.maxMs },
-      );
-    });
-    const one = measured[index];
-    if (one === undefined) {
-      if (outage.lastsMs.minMs >= floorMs) missed += 1;
-      continue;
-    }
-    found.add(index);
-    rows.push(compare('outage of clients', outage.lastsMs, { ...one.client, ...open(one.client) }));
+  const left = new Set(truth.outages);
+  const rows: Comparison[] = [];
+  const invented: Interval[] = [];
+  for (const { startMs, client } of measured) {
+    const downMs = startMs + originMs;
+    const span = { minMs: downMs, maxMs: downMs + client.minMs };
+    // A report joins what is shorter apart than a recovery takes to be confirmed: the truth is then all of it.
+    const ofIt = truth.outages.filter(({ down, up }) => intersects(span, { minMs: down.minMs, maxMs: up.maxMs }));
+    const lasts = joined(ofIt);
+    if (lasts === undefined) invented.push({ minMs: startMs, maxMs: startMs + client.minMs });
+    else rows.push(compare('outage of clients', lasts, { ...client, ...open(client) }));
+    for (const one of ofIt) left.delete(one);
   }
-  return { rows, missed, invented: measured.length - found.size };
+  const missed = [...left]
+    .filter(({ lastsMs }) => lastsMs.minMs >= floorMs)
+    .map(({ down, up }) => ({ minMs: down.maxMs - originMs, maxMs: up.minMs - originMs }));
+  return { rows, missed, invented };
 };
 
 /** Everything of a report whose truth is known, beside it. `originMs`: the run's start on the machine's clock. */
