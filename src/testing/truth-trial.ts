@@ -197,7 +197,9 @@ export const startTrialLab = async ({ name, timeScale, location }: TrialExperime
       const fault = faultTruth(report, originMs, truths);
       if (fault === undefined)
         throw new Error(`run ${seed} of ${name}: the lab's log knows of no fault: ${report.reason}`);
-      const during = seen.filter((sample) => sample.sentMs >= originMs);
+      // The report speaks of the time from the end of its warm-up on: as its senders start, two cores may be full.
+      const warm = events.find((event) => event.type === 'phase.finished' && event.phase === 'warm-up');
+      const during = seen.filter((sample) => sample.sentMs >= (warm?.atMs ?? originMs));
       const truth = {
         location,
         outages: trueOutages(during),
