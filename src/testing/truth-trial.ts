@@ -202,7 +202,7 @@ export const startTrialLab = async ({ name, timeScale, location }: TrialExperime
       const during = seen.filter((sample) => sample.sentMs >= (warm?.atMs ?? originMs));
       const truth = {
         location,
-        outages: trueOutages(during),
+        outages: trueOutages(during, timeoutMs),
         faultMs: fault.atMs,
         durations: durationsOf(report, fault, truths, during),
       };

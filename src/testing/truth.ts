@@ -37,18 +37,28 @@ const apartMs = 1000;
 /** Fewer failures than this are strays, as they are for the rule that opens an outage. */
 const failuresLeast = 10;
 
-/** Outages of the service as dense samples show them; those that the samples do not see both ends of are left out. */
-export const trueOutages = (unsorted: readonly OracleSample[]): readonly TrueOutage[] => {
+/**
+ * An answer that took more than this share of the time-out is no sure success: to a client a little slower it is a
+ * time-out. Where latency falls through the time-out as a platform recovers, that is where the edge lies.
+ */
+const surelyInTime = 0.9;
+
+/**
+ * Outages of the service as dense samples with this time-out show them; those that the samples do not see both ends of
+ * are left out.
+ */
+export const trueOutages = (unsorted: readonly OracleSample[], timeoutMs: number): readonly TrueOutage[] => {
   const samples = unsorted.toSorted((a, b) => a.sentMs - b.sentMs);
-  const failures = samples.flatMap((sample, index) => (sample.ok ? [] : [{ index, sentMs: sample.sentMs }]));
-  const clusters: { index: number; sentMs: number }[][] = [];
-  for (const failure of failures) {
+  const isGood = ({ ok, sentMs, endedMs }: OracleSample): boolean => ok && endedMs - sentMs <= surelyInTime * timeoutMs;
+  const doubtful = samples.flatMap((sample, index) => (isGood(sample) ? [] : [{ index, ...sample }]));
+  const clusters: (typeof doubtful)[] = [];
+  for (const one of doubtful) {
     const last = clusters.at(-1);
-    if (last !== undefined && failure.sentMs - (last.at(-1)?.sentMs ?? 0) <= apartMs) last.push(failure);
-    else clusters.push([failure]);
+    if (last !== undefined && one.sentMs - (last.at(-1)?.sentMs ?? 0) <= apartMs) last.push(one);
+    else clusters.push([one]);
   }
   return clusters
-    .filter((cluster) => cluster.length >= failuresLeast)
+    .filter((cluster) => cluster.filter(({ ok }) => !ok).length >= failuresLeast)
     .flatMap((cluster) => {
       const first = cluster[0]?.index ?? 0;
       const last = cluster.at(-1)?.index ?? 0;
@@ -60,7 +70,7 @@ export const trueOutages = (unsorted: readonly OracleSample[]): readonly TrueOut
       let from = first;
       for (let index = first; index <= last; index += 1) {
         if (samples[index]?.ok) from = index + 1;
-        else if (index - from > core.to - core.from) core = { from, to: index };
+        else if (index - from > core.to - core.from || samples[core.from]?.ok) core = { from, to: index };
       }
       const down = { minMs: before, maxMs: samples[core.from]?.sentMs ?? before };
       const up = { minMs: samples[core.to]?.sentMs ?? after, maxMs: after };
