@@ -346,7 +346,8 @@ export interface VectorSync {
   readonly runningSinceMs: number | null;
   readonly nextDueMs: number;
   readonly nextFullDueMs: number;
-  readonly paused: boolean;
+  /** Who paused them; null while they go on. */
+  readonly pausedBy: string | null;
   /** What kind the last one was that succeeded or failed; null before the first. */
   readonly last: { readonly kind: 'delta' | 'full'; readonly failed: boolean } | null;
   /** When the state of the source was taken that the copy shows, and what the source held then. */
@@ -396,6 +397,9 @@ export interface VectorPort {
   lose(owner: string, expiresMs: number, signal: AbortSignal): Promise<void>;
   /** Begins to rebuild a lost index. */
   rebuild(from: 'snapshot' | 'source', signal: AbortSignal): Promise<void>;
+  /** Of a copy: no sync starts until it is resumed, or `forMs` of real time have passed; one under way is cut. */
+  pauseSync(owner: string, forMs: number, signal: AbortSignal): Promise<void>;
+  resumeSync(signal: AbortSignal): Promise<void>;
 }
 
 export interface Ports {

@@ -60,7 +60,7 @@ export const statusAt = (answer: z.output<typeof statusSchema>, atMs: number): V
             runningSinceMs: sync.running === null ? null : atMs - sync.running.startedAgoMs,
             nextDueMs: atMs + sync.nextDueInMs,
             nextFullDueMs: atMs + sync.nextFullDueInMs,
-            paused: sync.paused !== null,
+            pausedBy: sync.paused?.owner ?? null,
             last: sync.last === null ? null : { kind: sync.last.kind, failed: sync.last.error !== null },
             shown: { takenMs: atMs - sync.shown.takenAgoMs, digest: sync.shown.digest },
           },
@@ -162,6 +162,12 @@ export const createVectorPort = (options: {
     },
     async rebuild(from, signal) {
       await ask(z.unknown(), 'POST', '/rebuild', signal, { from });
+    },
+    async pauseSync(owner, forMs, signal) {
+      await ask(z.unknown(), 'POST', '/sync/pause', signal, { owner, forMs });
+    },
+    async resumeSync(signal) {
+      await ask(z.unknown(), 'POST', '/sync/resume', signal);
     },
   };
 };

@@ -24,11 +24,11 @@ const vectorSync: Mechanism = {
   async standing({ environment, ports }, reference, signal) {
     const { name: region } = resolveRegion(environment, reference);
     const sync = (await ports.vectors(region)?.status(signal))?.sync;
-    if (sync === undefined || sync === null || sync.paused) {
+    if (sync === undefined || sync === null || sync.pausedBy !== null) {
       throw new BlackstartError(
         'PLAN_REFUSED',
-        sync?.paused === true
-          ? `the syncs of the vector store of ${region} are paused, so they have no phase`
+        typeof sync?.pausedBy === 'string'
+          ? `the syncs of the vector store of ${region} are paused by ${sync.pausedBy}, so they have no phase`
           : `the vector store of ${region} does not say when it follows another one`,
         'Choose a region whose store follows the primary one, and name its address in the environment.',
       );

@@ -16,7 +16,7 @@ export interface FisUse {
   readonly region: string;
 }
 
-type Tags = Readonly<Record<string, string>>;
+export type Tags = Readonly<Record<string, string>>;
 
 export const runTag = 'blackstart:run';
 export const faultTag = 'blackstart:fault';
@@ -84,7 +84,9 @@ const tokenFor = ({ run, fault, target, region }: FisUse, what: string): string 
   [run, fault, target, region, what].join(' ').slice(0, 1024);
 
 /** What a plan knows of its targets: their names in AWS, or only how many they are. */
-type PlannedTargets = ({ readonly arns: readonly string[] } | { readonly count: number }) & { readonly noun: string };
+export type PlannedTargets = ({ readonly arns: readonly string[] } | { readonly count: number }) & {
+  readonly noun: string;
+};
 
 const isAsPlanned = (resolved: readonly string[], planned: PlannedTargets): boolean =>
   'arns' in planned

@@ -31,11 +31,14 @@ const context = (): FaultContext => ({
   environment,
   timeScale,
   clock: systemClock,
-  ports: createAwsPorts({
-    endpoint: `http://127.0.0.1:${lab.layout.control.aws}`,
-    credentialsFile,
-    clock: systemClock,
-  }) as unknown as Ports,
+  ports: {
+    ...createAwsPorts({
+      endpoint: `http://127.0.0.1:${lab.layout.control.aws}`,
+      credentialsFile,
+      clock: systemClock,
+    }),
+    vectors: () => null,
+  } as unknown as Ports,
   signal: AbortSignal.timeout(60_000),
   random: () => 0,
   expiryMs: 30 * 60_000,

@@ -19,11 +19,14 @@ const contextFor = (aws: AwsStandIn, signal: AbortSignal, more: Partial<FaultCon
   environment,
   timeScale,
   clock: systemClock,
-  ports: createAwsPorts({
-    endpoint: aws.endpoint,
-    credentialsFile: aws.credentialsFile,
-    clock: systemClock,
-  }) as unknown as Ports,
+  ports: {
+    ...createAwsPorts({
+      endpoint: aws.endpoint,
+      credentialsFile: aws.credentialsFile,
+      clock: systemClock,
+    }),
+    vectors: () => null,
+  } as unknown as Ports,
   signal,
   random: () => 0,
   expiryMs: 12 * 60 * 60_000,

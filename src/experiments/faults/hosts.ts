@@ -1,29 +1,12 @@
 import { z } from 'zod';
-import type { FisTemplate, Host } from '../../adapters/ports.ts';
+import type { Host } from '../../adapters/ports.ts';
 import type { Environment } from '../../core/environment.ts';
 import { BlackstartError } from '../../core/errors.ts';
 import { resolveRegion } from '../../core/places.ts';
 import type { RevertState } from '../../core/undo.ts';
 import type { FaultContext, Permission, Planned } from '../fault.ts';
-import {
-  assertLever,
-  endExperiments,
-  environmentTag,
-  experimentIn,
-  experimentsOf,
-  type FisUse,
-  faultTag,
-  fisPermissions,
-  isActive,
-  isoDuration,
-  prepareTemplate,
-  runTag,
-  startTemplate,
-  tagsOfUse,
-  targetTag,
-  templateBase,
-  templatesOf,
-} from './fis.ts';
+import { environmentTag, experimentsOf, fisPermissions, isoDuration, type Tags } from './fis.ts';
+import { carriedByFis, type FisRecord } from './fis-carried.ts';
 
 /*
  * What faults on the hosts of databases have in common: AWS FIS has SSM run one of its public AWSFIS documents there.
@@ -105,124 +88,71 @@ export interface HostCommand {
 /** The undo record, so that it is found without a journal: tags hold 256 characters each. */
 const undoTag = 'blackstart:undo';
 
-const useOf = (fault: string, { run, target, region }: HostUndo): FisUse => ({ fault, run, target, region });
-
-const tagsFor = (name: string, undo: HostUndo): Readonly<Record<string, string>> => ({
-  ...tagsOfUse(useOf(name, undo)),
-  [undoTag]: [undo.host, undo.zone, undo.home, undo.instance, undo.redundant ? 'redundant' : 'single'].join(' '),
+const tagsOf = ({ host, zone, home, instance, redundant }: HostUndo): Tags => ({
+  [undoTag]: [host, zone, home, instance, redundant ? 'redundant' : 'single'].join(' '),
 });
 
-const undoOf = (tags: Readonly<Record<string, string>>, region: string): HostUndo | undefined => {
-  const { [runTag]: run, [targetTag]: target, [undoTag]: text = '' } = tags;
+const undoOf = (record: FisRecord, { [undoTag]: text = '' }: Tags): HostUndo | undefined => {
   const [host, zone, home, instance, redundant] = text.split(' ');
-  const parsed = hostUndoSchema.safeParse({
-    run,
-    target,
-    region,
-    host,
-    zone,
-    home,
-    instance,
-    redundant: redundant === 'redundant',
-  });
-  return parsed.data;
+  const undo = { ...record, host, zone, home, instance, redundant: redundant === 'redundant' };
+  return hostUndoSchema.safeParse(undo).data;
 };
 
-const templateFor = (
-  name: string,
-  undo: HostUndo,
-  arn: string,
-  command: HostCommand,
-  context: FaultContext,
-): FisTemplate => ({
-  ...templateBase(useOf(name, undo), tagsFor(name, undo), context),
-  targets: { hosts: { resourceType: 'aws:ec2:instance', resourceArns: [arn], selectionMode: 'ALL' } },
-  actions: {
-    command: {
-      actionId: 'aws:ssm:send-command',
-      parameters: {
-        documentArn: `arn:aws:ssm:${undo.region}::document/${command.document}`,
-        documentParameters: JSON.stringify(command.parameters),
-        duration: isoDuration(context.expiryMs),
-      },
-      targets: { Instances: 'hosts' },
+/** What a fault has SSM do on its hosts. */
+export interface OnHosts<Params> {
+  readonly fault: string;
+  readonly inForce: 'running' | 'completed';
+  does(undo: HostUndo): string;
+  command(params: Params, undo: HostUndo, context: FaultContext): Promise<HostCommand>;
+}
+
+/** All of a fault on hosts but its plan. When it is ended, SSM takes back what the document did. */
+export const carriedOnHosts = <Params>({ fault, inForce, does, command }: OnHosts<Params>) => {
+  const carried = carriedByFis<Params, HostUndo>({
+    fault,
+    inForce,
+    does,
+    tags: tagsOf,
+    undoOf: async (record, tags) => undoOf(record, tags),
+    async work(undo, params, context) {
+      const hosts = await hostsOf(undo.instance, [undo.region], context);
+      const host = hosts.find(({ id }) => id === undo.host);
+      if (host === undefined) throw noHost(undo.instance, undo.region);
+      const { document, parameters } = await command(params, undo, context);
+      return {
+        planned: { arns: [host.arn], noun: 'hosts' },
+        targets: { hosts: { resourceType: 'aws:ec2:instance', resourceArns: [host.arn], selectionMode: 'ALL' } },
+        actions: {
+          command: {
+            actionId: 'aws:ssm:send-command',
+            parameters: {
+              documentArn: `arn:aws:ssm:${undo.region}::document/${document}`,
+              documentParameters: JSON.stringify(parameters),
+              duration: isoDuration(context.expiryMs),
+            },
+            targets: { Instances: 'hosts' },
+          },
+        },
+      };
     },
-  },
-});
-
-/** Makes the template and has FIS preview it; does nothing that is there already. */
-export const prepareHost = async (
-  name: string,
-  undo: HostUndo,
-  command: HostCommand,
-  context: FaultContext,
-): Promise<string> => {
-  const use = useOf(name, undo);
-  const [known] = await templatesOf(use, context);
-  if (known !== undefined) return known.id;
-  await assertLever(undo.region, context);
-  const hosts = await hostsOf(undo.instance, [undo.region], context);
-  const host = hosts.find(({ id }) => id === undo.host);
-  if (host === undefined) throw noHost(undo.instance, undo.region);
-  const template = templateFor(name, undo, host.arn, command, context);
-  return await prepareTemplate(use, template, { arns: [host.arn], noun: 'hosts' }, context);
+  });
+  return {
+    ...carried,
+    permissions: (_params: Params, environment: Environment): readonly Permission[] => hostPermissions(environment),
+    /** No experiment of ours runs, and none ended without taking back what it did. */
+    async isReverted(undo: HostUndo, context: FaultContext): Promise<RevertState> {
+      const own = await carried.isReverted(undo, context);
+      if (own.state !== 'reverted') return own;
+      const { run, target, region } = undo;
+      const experiments = await experimentsOf({ fault, run, target, region }, context);
+      const failed = experiments.find(({ status }) => status === 'failed');
+      if (failed === undefined) return { state: 'reverted' };
+      return { state: 'pending', detail: `FIS experiment ${failed.id} failed: ${failed.reason}` };
+    },
+  };
 };
 
-/** Starts the experiment; resolves once its command runs, or has run. */
-export const runOnHost = async (
-  name: string,
-  undo: HostUndo,
-  command: HostCommand,
-  context: FaultContext,
-  wanted: 'running' | 'completed',
-): Promise<void> => {
-  const template = await prepareHost(name, undo, command, context);
-  await startTemplate(useOf(name, undo), template, tagsFor(name, undo), context, wanted);
-};
-
-/** Id of the experiment that carries the fault, if one is in this state. */
-export const hostExperimentIn = async (
-  name: string,
-  undo: HostUndo,
-  wanted: 'running' | 'completed',
-  context: FaultContext,
-): Promise<string | undefined> => (await experimentIn(useOf(name, undo), wanted, context))?.id;
-
-/** Stops what still runs: SSM then takes back what the document did. */
-export const revertHost = (name: string, undo: HostUndo, context: FaultContext): Promise<void> =>
-  endExperiments(useOf(name, undo), context);
-
-/** No experiment of ours runs, and none ended without taking back what it did. */
-export const stateOfHost = async (name: string, undo: HostUndo, context: FaultContext): Promise<RevertState> => {
-  const experiments = await experimentsOf(useOf(name, undo), context);
-  const active = experiments.find(isActive);
-  if (active !== undefined) return { state: 'pending', detail: `FIS experiment ${active.id} is ${active.status}` };
-  const failed = experiments.find(({ status }) => status === 'failed');
-  if (failed === undefined) return { state: 'reverted' };
-  return { state: 'pending', detail: `FIS experiment ${failed.id} failed: ${failed.reason}` };
-};
-
-/** Undo records from the tags alone. */
-export const discoverOnHosts = async (
-  name: string,
-  runId: string | undefined,
-  context: FaultContext,
-): Promise<readonly HostUndo[]> => {
-  const found = new Map<string, HostUndo>();
-  for (const { name: region } of context.environment.regions) {
-    const fis = context.ports.fis(region);
-    const templates = await fis.listTemplates(faultTag, name, context.signal);
-    const experiments = (await fis.listExperiments(faultTag, name, context.signal)).filter(isActive);
-    for (const { tags } of [...templates, ...experiments]) {
-      const undo = undoOf(tags, region);
-      if (undo === undefined || (runId !== undefined && undo.run !== runId)) continue;
-      found.set(`${undo.run} ${undo.target} ${undo.host}`, undo);
-    }
-  }
-  return [...found.values()];
-};
-
-export const hostPermissions = (environment: Environment): readonly Permission[] => [
+const hostPermissions = (environment: Environment): readonly Permission[] => [
   ...fisPermissions(environment, ['ec2:DescribeInstances']),
   {
     provider: 'aws',

@@ -30,7 +30,8 @@ const start = async (): Promise<Parts> => {
   const keys = [`aws_access_key_id = ${layout.awsAccessKeyId}`, `aws_secret_access_key = ${layout.token}`];
   writeFileSync(credentialsFile, ['[default]', ...keys].join('\n'), { mode: 0o600 });
   const endpoint = `http://127.0.0.1:${layout.control.aws}`;
-  const ports = createAwsPorts({ endpoint, credentialsFile, clock: systemClock }) as Partial<Ports> as Ports;
+  const aws = createAwsPorts({ endpoint, credentialsFile, clock: systemClock });
+  const ports = { ...aws, vectors: () => null } as Partial<Ports> as Ports;
   const context = (signal: AbortSignal, runId = 'run-1', expiryMs = 12 * 60 * 60_000): FaultContext => ({
     runId,
     environment,

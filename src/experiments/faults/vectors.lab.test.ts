@@ -23,6 +23,7 @@ import { recordOf } from '../record.ts';
 import { journalFile } from '../recover.ts';
 import type { Session } from '../reverter.ts';
 import { runExperiment } from '../run.ts';
+import { replicationPause } from './replication-pause/index.ts';
 import { vectorDrift } from './vector-drift/index.ts';
 import { vectorLose } from './vector-lose/index.ts';
 
@@ -57,6 +58,7 @@ const startWorld = async (stores: { readonly fullSync: number }): Promise<World>
   const lab = await startComponents(environment, ['links', 'vector', 'objects'], { timeScale });
   const { vectors } = addressesOf(lab.layout);
   const ports = {
+    fis: () => ({ listTemplates: async () => [], listExperiments: async () => [] }),
     vectors: (region: string) => createVectorPort({ region, address: vectors[region] ?? '', clock }),
     cache: () => null,
     alerts: () => null,
@@ -88,16 +90,22 @@ const startWorld = async (stores: { readonly fullSync: number }): Promise<World>
   };
 };
 
-const exampleOf = async (fault: Fault, discoverable: boolean) => {
+const exampleOf = async (fault: Fault, discoverable: boolean, params: Record<string, unknown> = { region: near }) => {
   // No full sync: a fault must be put back by its own record.
   const world = await startWorld({ fullSync: 1e12 });
   return {
     fault,
-    params: { region: near },
+    params,
     context: world.context,
     state: async () => {
       const status = await world.ports.vectors(near)?.status(AbortSignal.timeout(withinMs));
-      return { state: status?.state, digest: status?.digest, count: status?.count, lostBy: status?.lostBy };
+      return {
+        state: status?.state,
+        digest: status?.digest,
+        count: status?.count,
+        lostBy: status?.lostBy,
+        pausedBy: status?.sync?.pausedBy,
+      };
     },
     discoverable,
     stop: () => world.lab.stop(),
@@ -105,6 +113,9 @@ const exampleOf = async (fault: Fault, discoverable: boolean) => {
 };
 
 faultContract('vector.lose', () => exampleOf(vectorLose, true));
+faultContract('replication.pause of vectors', () =>
+  exampleOf(replicationPause, true, { store: 'vectors', region: near }),
+);
 faultContract('vector.drift', () => exampleOf(vectorDrift, false));
 
 describe('in a run', () => {

@@ -17,7 +17,7 @@ const statusOf = (changes: Partial<VectorStatus> = {}): VectorStatus => ({
     runningSinceMs: null,
     nextDueMs: 50,
     nextFullDueMs: 500,
-    paused: false,
+    pausedBy: null,
     last: { kind: 'delta', failed: false },
     shown: { takenMs: 5, digest: 'a' },
   },

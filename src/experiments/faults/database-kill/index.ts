@@ -3,29 +3,35 @@ import type { DatabaseInstance } from '../../../adapters/ports.ts';
 import { BlackstartError } from '../../../core/errors.ts';
 import { defineFault, type FaultContext } from '../../fault.ts';
 import {
+  carriedOnHosts,
   databaseField,
   databasePlace,
-  discoverOnHosts,
-  type HostCommand,
   type HostUndo,
-  hostExperimentIn,
-  hostPermissions,
   hostsOf,
   hostUndoSchema,
   noHost,
   plannedOn,
-  prepareHost,
-  revertHost,
-  runOnHost,
-  stateOfHost,
 } from '../hosts.ts';
 
 const name = 'database.kill';
 
-const command: HostCommand = {
-  document: 'AWSFIS-Run-Kill-Process',
-  parameters: { ProcessName: 'postgres', Signal: 'SIGKILL' },
-};
+const params = z.strictObject({
+  database: databaseField,
+  region: z
+    .string()
+    .default('primary')
+    .meta({ description: 'primary, failover, or the name of a region; of conversations.' }),
+});
+
+const carried = carriedOnHosts<z.output<typeof params>>({
+  fault: name,
+  inForce: 'completed',
+  does: ({ host }) => `had SSM kill -9 the postgres processes on ${host}`,
+  command: async () => ({
+    document: 'AWSFIS-Run-Kill-Process',
+    parameters: { ProcessName: 'postgres', Signal: 'SIGKILL' },
+  }),
+});
 
 const describe = async (
   { home, instance }: Pick<HostUndo, 'home' | 'instance'>,
@@ -42,20 +48,13 @@ const describe = async (
 
 /** Kills every process of a database writer's server, as the kernel does when memory runs out. */
 export const databaseKill = defineFault({
+  ...carried,
   name,
   summary: "Kills (SIGKILL) the processes of a database writer's server on its host.",
-  params: z.strictObject({
-    database: databaseField,
-    region: z
-      .string()
-      .default('primary')
-      .meta({ description: 'primary, failover, or the name of a region; of conversations.' }),
-  }),
+  params,
   undo: hostUndoSchema,
   isOneShot: true,
   expiry: 'the kill itself: whoever runs the server starts it again, or its standby takes over',
-
-  permissions: (_params, environment) => hostPermissions(environment),
 
   async plan({ database, region: reference }, context) {
     const { region: home, instance } = databasePlace(context.environment, database, reference);
@@ -77,23 +76,8 @@ export const databaseKill = defineFault({
     return [plannedOn({ run: context.runId, target, region, host: id, zone, home, instance, redundant })];
   },
 
-  async prepare({ undo }, _params, context) {
-    await prepareHost(name, undo, command, context);
-  },
-
-  async inject({ undo }, _params, context) {
-    await runOnHost(name, undo, command, context, 'completed');
-  },
-
-  async bites({ undo }, context) {
-    const id = await hostExperimentIn(name, undo, 'completed', context);
-    return id === undefined ? undefined : `FIS experiment ${id} had SSM kill -9 the postgres processes on ${undo.host}`;
-  },
-
-  revert: (undo, context) => revertHost(name, undo, context),
-
   async isReverted(undo, context) {
-    const own = await stateOfHost(name, undo, context);
+    const own = await carried.isReverted(undo, context);
     if (own.state !== 'reverted') return own;
     const now = await describe(undo, context);
     const isBack = now.status === 'available' && (now.secondaryZone !== null || !undo.redundant);
@@ -101,6 +85,4 @@ export const databaseKill = defineFault({
     const standby = now.secondaryZone ?? 'no zone yet';
     return { state: 'pending', detail: `${now.id} is ${now.status}, its standby in ${standby}` };
   },
-
-  discover: (runId, context) => discoverOnHosts(name, runId, context),
 });

@@ -1,27 +1,9 @@
 import { z } from 'zod';
-import type { FisTemplate } from '../../../adapters/ports.ts';
 import { durationMs } from '../../../core/duration.ts';
 import type { Environment } from '../../../core/environment.ts';
-import { defineFault, type FaultContext } from '../../fault.ts';
-import {
-  assertLever,
-  endExperiments,
-  experimentsOf,
-  type FisUse,
-  faultTag,
-  fisPermissions,
-  isActive,
-  isoDuration,
-  prepareTemplate,
-  refused,
-  runningExperiment,
-  runTag,
-  startTemplate,
-  tagsOfUse,
-  targetTag,
-  templateBase,
-  templatesOf,
-} from '../fis.ts';
+import { defineFault } from '../../fault.ts';
+import { assertLever, fisPermissions, isoDuration, refused } from '../fis.ts';
+import { carriedByFis, type FisRecord } from '../fis-carried.ts';
 import { choosePods, namesPods, namesPodsProblem, podParamsShape, podPermissions } from '../pods.ts';
 
 const name = 'pod.network-latency';
@@ -33,8 +15,6 @@ const undoSchema = z.strictObject({
   target: z.string(),
   region: z.string(),
 });
-type Undo = z.output<typeof undoSchema>;
-
 const params = z
   .strictObject({
     ...podParamsShape,
@@ -44,8 +24,6 @@ const params = z
   })
   .refine(namesPods, namesPodsProblem);
 
-const useOf = ({ run, target, region }: Undo): FisUse => ({ fault: name, run, target, region });
-
 const regionOf = (environment: Environment, region: string): Environment['regions'][number] => {
   const found = environment.regions.find((one) => one.name === region);
   if (found !== undefined) return found;
@@ -53,50 +31,49 @@ const regionOf = (environment: Environment, region: string): Environment['region
 };
 
 /** FIS adds the delay inside the pod, so the role's service account must be there to start its own. */
-const templateFor = (undo: Undo, delayMs: number, context: FaultContext): FisTemplate => {
-  const { environment, expiryMs } = context;
-  const { kubernetes } = regionOf(environment, undo.region);
-  const use = useOf(undo);
-  return {
-    ...templateBase(use, tagsOfUse(use), context),
-    targets: {
-      pods: {
-        resourceType: 'aws:eks:pod',
-        selectionMode: 'ALL',
-        parameters: {
-          clusterIdentifier: kubernetes.cluster ?? kubernetes.context,
-          namespace: kubernetes.namespace,
-          selectorType: 'podName',
-          selectorValue: undo.target.split('/').at(-1) ?? '',
+const carried = carriedByFis<z.output<typeof params>, FisRecord>({
+  fault: name,
+  inForce: 'running',
+  does: ({ target }) => `runs ${actionId} on ${target}`,
+  undoOf: async (record) => record,
+  async work({ region, target }, { delay }, { environment, expiryMs }) {
+    const { kubernetes } = regionOf(environment, region);
+    return {
+      // A name that two pods bear, or none, is no plan.
+      planned: { count: 1, noun: 'pods' },
+      targets: {
+        pods: {
+          resourceType: 'aws:eks:pod',
+          selectionMode: 'ALL',
+          parameters: {
+            clusterIdentifier: kubernetes.cluster ?? kubernetes.context,
+            namespace: kubernetes.namespace,
+            selectorType: 'podName',
+            selectorValue: target.split('/').at(-1) ?? '',
+          },
         },
       },
-    },
-    actions: {
-      'action-1': {
-        actionId,
-        parameters: {
-          duration: isoDuration(expiryMs),
-          kubernetesServiceAccount: kubernetes.faultServiceAccount,
-          delayMilliseconds: String(Math.round(delayMs)),
-          jitterMilliseconds: '0',
+      actions: {
+        'action-1': {
+          actionId,
+          parameters: {
+            duration: isoDuration(expiryMs),
+            kubernetesServiceAccount: kubernetes.faultServiceAccount,
+            delayMilliseconds: String(Math.round(delay)),
+            jitterMilliseconds: '0',
+          },
+          targets: { Pods: 'pods' },
         },
-        targets: { Pods: 'pods' },
       },
-    },
-  };
-};
-
-/** FIS must choose exactly the one pod: a name that two pods bear, or none, is no plan. */
-const prepareOne = async (undo: Undo, delayMs: number, context: FaultContext): Promise<string> => {
-  await assertLever(undo.region, context);
-  const template = templateFor(undo, delayMs, context);
-  return await prepareTemplate(useOf(undo), template, { count: 1, noun: 'pods' }, context);
-};
+    };
+  },
+});
 
 const permissions = podPermissions([]);
 
 /** Everything a pod sends comes later, as over a bad network: answers are slow, and nothing is broken. */
 export const podNetworkLatency = defineFault({
+  ...carried,
   name,
   summary: 'Delays what pods chosen at random send: their answers are slow, and nothing is broken.',
   params,
@@ -117,43 +94,5 @@ export const podNetworkLatency = defineFault({
       undo: { run: context.runId, target, region: region.name },
       blast,
     }));
-  },
-
-  async prepare({ undo }, { delay }, context) {
-    await prepareOne(undo, delay, context);
-  },
-
-  async inject({ undo }, { delay }, context) {
-    const prepared = await templatesOf(useOf(undo), context);
-    const [only] = prepared;
-    const id = prepared.length === 1 && only !== undefined ? only.id : await prepareOne(undo, delay, context);
-    await startTemplate(useOf(undo), id, tagsOfUse(useOf(undo)), context);
-  },
-
-  async bites({ undo }, context) {
-    const running = await runningExperiment(useOf(undo), context);
-    return running === undefined ? undefined : `FIS experiment ${running.id} runs ${actionId} on ${undo.target}`;
-  },
-
-  revert: (undo, context) => endExperiments(useOf(undo), context),
-
-  async isReverted(undo, context) {
-    const active = (await experimentsOf(useOf(undo), context)).find(isActive);
-    if (active === undefined) return { state: 'reverted' };
-    return { state: 'pending', detail: `FIS experiment ${active.id} is ${active.status}` };
-  },
-
-  async discover(runId, { environment, ports, signal }) {
-    const found = new Map<string, Undo>();
-    for (const { name: region } of environment.regions) {
-      const templates = await ports.fis(region).listTemplates(faultTag, name, signal);
-      const experiments = (await ports.fis(region).listExperiments(faultTag, name, signal)).filter(isActive);
-      for (const { tags } of [...templates, ...experiments]) {
-        const { [runTag]: run, [targetTag]: target } = tags;
-        if (run === undefined || target === undefined || (runId !== undefined && run !== runId)) continue;
-        found.set(`${run} ${target}`, { run, target, region });
-      }
-    }
-    return [...found.values()];
   },
 });

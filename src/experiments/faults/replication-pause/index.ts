@@ -3,9 +3,10 @@ import { defineFault, type FaultContext } from '../../fault.ts';
 import { objects } from './objects.ts';
 import { postgres } from './postgres.ts';
 import { faultName, type PauseProvider } from './provider.ts';
+import { vectors } from './vectors.ts';
 
 /** The stores whose replication can be paused. */
-const providers: readonly [PauseProvider, ...PauseProvider[]] = [objects, postgres];
+const providers: readonly [PauseProvider, ...PauseProvider[]] = [objects, postgres, vectors];
 
 type Shape = PauseProvider['paramsOfStore'];
 const oneOf = (shapes: readonly Shape[]) => {

@@ -1,27 +1,9 @@
 import { z } from 'zod';
-import type { FisTemplate, ReplicationRule } from '../../../adapters/ports.ts';
+import type { ReplicationRule } from '../../../adapters/ports.ts';
 import { bucketOf, resolveRegion } from '../../../core/places.ts';
 import type { FaultContext } from '../../fault.ts';
-import {
-  assertLever,
-  endExperiments,
-  environmentTag,
-  experimentsOf,
-  type FisUse,
-  faultTag,
-  fisPermissions,
-  isActive,
-  isoDuration,
-  prepareTemplate,
-  refused,
-  runningExperiment,
-  runTag,
-  startTemplate,
-  tagsOfUse,
-  targetTag,
-  templateBase,
-  templatesOf,
-} from '../fis.ts';
+import { assertLever, environmentTag, fisPermissions, isoDuration, refused } from '../fis.ts';
+import { carriedByFis } from '../fis-carried.ts';
 import { definePause, faultName } from './provider.ts';
 
 const params = z.strictObject({
@@ -44,13 +26,7 @@ const undoSchema = z.strictObject({
 });
 type Undo = z.output<typeof undoSchema>;
 
-const useOf = ({ run, target, region }: Pick<Undo, 'run' | 'target' | 'region'>): FisUse => ({
-  fault: faultName,
-  run,
-  target,
-  region,
-});
-
+const targetPrefix = 'replication/objects/';
 const arnOf = (bucket: string): string => `arn:aws:s3:::${bucket}`;
 
 const rulesNow = async ({ region, bucket }: Undo, { ports, signal }: FaultContext): Promise<Undo['rules']> =>
@@ -75,28 +51,6 @@ const namesOf = ({ from, to }: Params, { environment }: Pick<FaultContext, 'envi
   };
 };
 
-/** FIS chooses buckets by their tags alone. */
-const templateFor = (undo: Undo, toRegion: string, toBucket: string, context: FaultContext): FisTemplate => {
-  const use = useOf(undo);
-  return {
-    ...templateBase(use, tagsOfUse(use), context),
-    targets: {
-      buckets: {
-        resourceType: 'aws:s3:bucket',
-        resourceTags: { [environmentTag]: context.environment.name },
-        selectionMode: 'ALL',
-      },
-    },
-    actions: {
-      pause: {
-        actionId: 'aws:s3:bucket-pause-replication',
-        parameters: { duration: isoDuration(context.expiryMs), region: toRegion, destinationBuckets: toBucket },
-        targets: { Buckets: 'buckets' },
-      },
-    },
-  };
-};
-
 const planOne = async (given: Params, context: FaultContext): Promise<Undo> => {
   const { ports, signal, environment, runId } = context;
   const { region, bucket, toRegion, toBucket } = namesOf(given, context);
@@ -116,44 +70,55 @@ const planOne = async (given: Params, context: FaultContext): Promise<Undo> => {
       'Compare "aws s3api get-bucket-replication" with the buckets in the environment file.',
     );
   }
-  return { store: 'objects', run: runId, target: `replication/objects/${region}/${toRegion}`, region, bucket, rules };
+  return { store: 'objects', run: runId, target: `${targetPrefix}${region}/${toRegion}`, region, bucket, rules };
 };
 
-const prepareOne = async (undo: Undo, given: Params, context: FaultContext): Promise<string> => {
-  const now = await planOne(given, context);
-  if (JSON.stringify(now) !== JSON.stringify(undo)) {
-    throw refused(`${undo.target} changed since it was planned`, 'Plan again.');
-  }
-  const { toRegion, toBucket } = namesOf(given, context);
-  const template = templateFor(undo, toRegion, toBucket, context);
-  return await prepareTemplate(useOf(undo), template, { arns: [arnOf(undo.bucket)], noun: 'buckets' }, context);
-};
+const carried = carriedByFis<Params, Undo>({
+  fault: faultName,
+  inForce: 'running',
+  does: ({ bucket }) => `pauses the replication of ${bucket}`,
 
-/** Undo records from tags alone. What the rules were is not among them: as they are now is what must stay. */
-const discoverIn = async (
-  region: string,
-  runId: string | undefined,
-  context: FaultContext,
-): Promise<readonly Undo[]> => {
-  const { ports, signal, environment } = context;
-  const fis = ports.fis(region);
-  const tags = [
-    ...(await fis.listTemplates(faultTag, faultName, signal)).map((one) => one.tags),
-    ...(await fis.listExperiments(faultTag, faultName, signal)).filter(isActive).map((one) => one.tags),
-  ];
-  const found = new Map<string, Undo>();
-  for (const { [runTag]: run, [targetTag]: target } of tags) {
-    if (run === undefined || target?.startsWith('replication/objects/') !== true) continue;
-    if (runId !== undefined && run !== runId) continue;
-    const bucket = bucketOf(environment, resolveRegion(environment, region));
-    const rules = ordered(await ports.s3(region).replicationRules(bucket, signal));
-    found.set(`${run} ${target}`, { store: 'objects', run, target, region, bucket, rules });
-  }
-  return [...found.values()];
-};
+  /** What the rules were is not among the tags: as they are now is what must stay. */
+  async undoOf({ run, target, region }, _tags, context) {
+    if (!target.startsWith(targetPrefix)) return undefined;
+    const bucket = bucketOf(context.environment, resolveRegion(context.environment, region));
+    const rules = ordered(await context.ports.s3(region).replicationRules(bucket, context.signal));
+    return { store: 'objects', run, target, region, bucket, rules };
+  },
 
-/** Cross-region replication of a bucket, through FIS. What is put meanwhile is PENDING, and follows afterwards. */
+  async work(undo, given, context) {
+    const now = await planOne(given, context);
+    if (JSON.stringify(now) !== JSON.stringify(undo)) {
+      throw refused(`${undo.target} changed since it was planned`, 'Plan again.');
+    }
+    const { toRegion, toBucket } = namesOf(given, context);
+    return {
+      planned: { arns: [arnOf(undo.bucket)], noun: 'buckets' },
+      // FIS chooses buckets by their tags alone.
+      targets: {
+        buckets: {
+          resourceType: 'aws:s3:bucket',
+          resourceTags: { [environmentTag]: context.environment.name },
+          selectionMode: 'ALL',
+        },
+      },
+      actions: {
+        pause: {
+          actionId: 'aws:s3:bucket-pause-replication',
+          parameters: { duration: isoDuration(context.expiryMs), region: toRegion, destinationBuckets: toBucket },
+          targets: { Buckets: 'buckets' },
+        },
+      },
+    };
+  },
+});
+
+/**
+ * Cross-region replication of a bucket, through FIS. What is put meanwhile is PENDING, and follows afterwards. The
+ * bucket does not say that it is paused: FIS does, once it has paused it.
+ */
 export const objects = definePause({
+  ...carried,
   params,
   undo: undoSchema,
   expiry: 'the duration of the FIS experiment, which resumes it by itself; the stop alarm; the safety lever',
@@ -172,37 +137,12 @@ export const objects = definePause({
     return [{ target: undo.target, undo, blast: { pods: 0, zones: [], regions: [], workloads: {} } }];
   },
 
-  async prepare({ undo }, given, context) {
-    await prepareOne(undo, given, context);
-  },
-
-  async inject({ undo }, given, context) {
-    const [prepared] = await templatesOf(useOf(undo), context);
-    const id = prepared?.id ?? (await prepareOne(undo, given, context));
-    await startTemplate(useOf(undo), id, tagsOfUse(useOf(undo)), context);
-  },
-
-  /** The bucket does not say that it is paused: FIS does, once it has paused it. */
-  async bites({ undo }, context) {
-    const running = await runningExperiment(useOf(undo), context);
-    return running === undefined ? undefined : `FIS experiment ${running.id} pauses the replication of ${undo.bucket}`;
-  },
-
-  revert: (undo, context) => endExperiments(useOf(undo), context),
-
   async isReverted(undo, context) {
-    const active = (await experimentsOf(useOf(undo), context)).find(isActive);
-    if (active !== undefined) return { state: 'pending', detail: `FIS experiment ${active.id} is ${active.status}` };
+    const own = await carried.isReverted(undo, context);
+    if (own.state !== 'reverted') return own;
     const now = await rulesNow(undo, context);
     if (JSON.stringify(now) === JSON.stringify(undo.rules)) return { state: 'reverted' };
     const difference = `replication of ${undo.bucket}: was ${wordRules(undo.rules)}, is now ${wordRules(now)}`;
     return { state: 'conflict', difference };
-  },
-
-  async discover(runId, context) {
-    const found = context.environment.regions
-      .filter(({ objects: store }) => store !== undefined)
-      .map(({ name }) => discoverIn(name, runId, context));
-    return (await Promise.all(found)).flat();
   },
 });
