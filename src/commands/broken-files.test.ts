@@ -79,7 +79,7 @@ const table: readonly Broken[] = [
     'misspelt probe',
     'probe: postgres-ledger',
     'probe: postgresledger',
-    '19:20: probes.writes.probe does not allow the text "postgresledger"; did you mean "postgres-ledger"? allowed: chat, health, dns, postgres-ledger, billing-ledger, vector-ledger, objects, objects-ledger, tcp, http',
+    '19:20: probes.writes.probe does not allow the text "postgresledger"; did you mean "postgres-ledger"? allowed: chat, health, dns, postgres-ledger, billing-ledger, vector-ledger, objects, objects-ledger, cache-ledger, tcp, http',
   ),
   broken(
     'experiment',

@@ -11,7 +11,7 @@ import type { Scenario } from '../experiments/scenario.ts';
 import { startWatchdog } from '../experiments/watchdog.ts';
 import type { Stream } from '../probes/sample.ts';
 import type { Cli, Format } from './command.ts';
-import { startInstrument, streamsOf } from './instrument.ts';
+import { probedServiceOf, startInstrument, streamsFor } from './instrument.ts';
 import { type Drawing, type PlannedPhase, plainDrawing, terminalDrawing } from './live.ts';
 import { type Made, makeReport } from './reporting.ts';
 import type { Reached } from './session.ts';
@@ -108,10 +108,11 @@ const requestOf = (cli: Cli, execution: Execution, drawing: Drawing): RunRequest
   const { session, addresses } = reached;
   const { clock } = cli;
   const runId = newRunId(clock, scenario.name);
-  const streams = streamsOf(scenario);
+  const { streams, leftOut } = streamsFor(scenario, probedServiceOf(session.environment, addresses));
   const carried = carriedFrom(execution.after ?? [], streams);
   const steady = createSteadyState(streams, { ...defaultLimits, errorsMax: scenario.errorsMax }, carried);
   const note = (text: string): void => drawing.live({ type: 'note', text });
+  for (const { stream, why } of leftOut) note(`${stream} is left out: ${why}`);
   cli.undoing(runId, undefined);
   return {
     session,
@@ -127,7 +128,7 @@ const requestOf = (cli: Cli, execution: Execution, drawing: Drawing): RunRequest
       if (event.type === 'note' && event.undoing !== undefined) cli.undoing(runId, event.undoing);
       drawing.live(event);
     },
-    streams: streams.map(({ params: _, ...stream }) => stream),
+    streams,
     carried,
     startInstrument: async (folder) => {
       const parts = {

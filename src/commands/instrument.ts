@@ -6,13 +6,37 @@ import type { Instrument } from '../experiments/harness.ts';
 import type { Scenario } from '../experiments/scenario.ts';
 import { probes } from '../probes/index.ts';
 import { finishLedgers } from '../probes/ledger/final.ts';
+import type { ProbedService } from '../probes/probe.ts';
 import type { Blind } from '../probes/sample.ts';
 import { type ProbedStream, startSenders } from '../probes/senders.ts';
 
 const isLedger = (name: string): boolean => probes.find((probe) => probe.name === name)?.openLedger !== undefined;
 
-/** One stream per probe and location, named so that it says all that matters: `chat/us-west/fresh`. */
-export const streamsOf = (scenario: Scenario): readonly ProbedStream[] =>
+/** A stream that is not sent, because the platform lacks what it would look at. */
+export interface LeftOut {
+  readonly stream: string;
+  readonly why: string;
+}
+
+/**
+ * One stream per probe and location, named so that it says all that matters: `chat/us-west/fresh`. What the platform
+ * lacks is left out, unless the run must hold by it: then its sender says what is missing.
+ */
+export const streamsFor = (
+  scenario: Scenario,
+  service: ProbedService,
+): { readonly streams: readonly ProbedStream[]; readonly leftOut: readonly LeftOut[] } => {
+  const streams: ProbedStream[] = [];
+  const leftOut: LeftOut[] = [];
+  for (const stream of streamsOf(scenario)) {
+    const why = probes.find(({ name }) => name === stream.probe)?.absent?.(service);
+    if (why === undefined || stream.required) streams.push(stream);
+    else leftOut.push({ stream: stream.stream, why });
+  }
+  return { streams, leftOut };
+};
+
+const streamsOf = (scenario: Scenario): readonly ProbedStream[] =>
   scenario.probes.flatMap((use) =>
     use.locations.map((location) => ({
       stream: `${use.name}/${location}/${use.connection}`,
@@ -37,6 +61,29 @@ const perRegion = (environment: Environment, hostOf: (region: Region) => string)
   return Object.fromEntries(references.map((reference) => [reference, hostOf(resolveRegion(environment, reference))]));
 };
 
+/** The platform as probes know it. */
+export const probedServiceOf = (environment: Environment, addresses: Addresses): ProbedService => {
+  const { host, databaseHost, databaseDomain, databaseName, objectsHost, vectorDomain, model } = environment.service;
+  return {
+    host,
+    databaseHost,
+    databaseName,
+    objectsHost,
+    model,
+    regions: environment.regions.map(({ name, role }) => ({ name, role })),
+    databaseInstances: perRegion(environment, ({ database }) => `${database.instance}.${databaseDomain}`),
+    objectsHosts:
+      objectsHost === undefined ? undefined : perRegion(environment, ({ name }) => `${name}.${objectsHost}`),
+    billing: environment.billing && {
+      host: environment.billing.host,
+      databaseName: environment.billing.databaseName,
+    },
+    cacheNodes: addresses.cache,
+    vectorStores:
+      vectorDomain === undefined ? undefined : perRegion(environment, ({ name }) => `${name}.${vectorDomain}`),
+  };
+};
+
 /** A store that cannot be read for so long is not read at all; who pressed Ctrl-C waits no longer than this. */
 const readAtMostMs = 60_000;
 const removeAtMostMs = 2000;
@@ -59,28 +106,11 @@ export const startInstrument = async (
   folder: string,
 ): Promise<Instrument & { onBlind(listener: (blind: Blind) => void): void }> => {
   const { environment, addresses, clock, runId, seed, streams, signal } = parts;
-  const { host, databaseHost, databaseDomain, databaseName, objectsHost, vectorDomain, model } = environment.service;
   const common = {
     runId,
     streams,
     resolvers: addresses.resolvers,
-    service: {
-      host,
-      databaseHost,
-      databaseName,
-      objectsHost,
-      model,
-      regions: environment.regions.map(({ name, role }) => ({ name, role })),
-      databaseInstances: perRegion(environment, ({ database }) => `${database.instance}.${databaseDomain}`),
-      objectsHosts:
-        objectsHost === undefined ? undefined : perRegion(environment, ({ name }) => `${name}.${objectsHost}`),
-      billing: environment.billing && {
-        host: environment.billing.host,
-        databaseName: environment.billing.databaseName,
-      },
-      vectorStores:
-        vectorDomain === undefined ? undefined : perRegion(environment, ({ name }) => `${name}.${vectorDomain}`),
-    },
+    service: probedServiceOf(environment, addresses),
     database: addresses.database,
     awsCredentialsFile: addresses.awsCredentialsFile,
     folder,

@@ -2,6 +2,7 @@ import { chat } from './chat.ts';
 import { dns } from './dns.ts';
 import { health } from './health.ts';
 import { http } from './http.ts';
+import { cacheLedger } from './ledger/cache.ts';
 import { defineLedger } from './ledger/define.ts';
 import { objectsLedger } from './ledger/objects.ts';
 import { billingLedger, postgresLedger } from './ledger/postgres.ts';
@@ -20,6 +21,7 @@ export const probes: readonly Probe[] = [
   defineLedger(vectorLedger),
   objects,
   defineLedger(objectsLedger),
+  defineLedger(cacheLedger),
   tcp,
   http,
 ];

@@ -22,6 +22,8 @@ export const probedServiceSchema = z.object({
   vectorStores: perRegionNames,
   /** The database of critical data; absent where the platform has none. */
   billing: z.object({ host: z.string(), databaseName: z.string() }).optional(),
+  /** `host:port` of each node of the cache; none where there is no cache. */
+  cacheNodes: z.array(z.string()).optional(),
 });
 export type ProbedService = z.output<typeof probedServiceSchema>;
 
@@ -90,6 +92,8 @@ export interface ProbeDefinition<Params extends z.ZodType> {
   /** Whether a stream must hold the baseline and recover when the experiment does not say. */
   readonly required: boolean;
   readonly defaults: { readonly everyMs: number; readonly timeoutMs: number };
+  /** Why it has nothing to look at on this platform: its streams are left out then, and the run says so. */
+  absent?(service: ProbedService): string | undefined;
   open(params: z.output<Params>, context: ProbeContext): Promise<ProbeSession>;
   /** Of a ledger: opens the store that it writes to, to read back what is there and to take it away. */
   openLedger?(params: z.output<Params>, context: ProbeContext): Promise<LedgerSession>;

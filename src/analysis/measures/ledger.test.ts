@@ -249,9 +249,17 @@ describe('residency', () => {
   it('tells where the records of a location can be read', () => {
     const target = targetOf('residency', { with: { location: 'near', region: 'west' } });
     const plan = (name: string): Plan => ({ at: () => 'old', copy: { name, lagMs: 100 } });
-    expect(judged(target, [plan('west')])).toMatchObject({ verdict: 'PASS' });
+    const never: Plan = { ...plan('east'), name: 'others', copy: { name: 'east', lagMs: Number.POSITIVE_INFINITY } };
+    expect(judged(target, [plan('west'), never])).toMatchObject({ verdict: 'PASS' });
     expect(judged(target, [plan('east')]).reason).toContain('can be read in east');
-    expect(judged(target, [{ at: () => 'old' }]).reason).toContain('no copy was looked at');
+  });
+
+  it('is not known of copies that nobody looked at', () => {
+    const target = targetOf('residency', { with: { location: 'near', region: 'west' } });
+    expect(judged(target, [{ at: () => 'old' }]).reason).toContain('no copy could be looked at');
+    expect(judged(target, [{ at: () => 'old', copy: { name: 'west', lagMs: 100 } }]).reason).toContain(
+      'no copy outside west was looked at',
+    );
   });
 });
 

@@ -22,15 +22,18 @@ export const residency = defineMeasure({
     );
     const histories = context.stores(ledger).histories.filter(({ stream }) => marked.has(stream));
     if (histories.length === 0) return none(`no ${ledger} was written from ${location}`);
-    const copies = new Set(histories.flatMap(({ reads }) => reads.flatMap(({ copy }) => copy ?? [])));
-    const counts = [...copies].toSorted().map((copy) => {
+    const named = new Set(histories.flatMap(({ reads }) => reads.flatMap(({ copy }) => copy ?? [])));
+    // A copy that did not answer one look says nothing of what is in it.
+    const copies = [...named].filter((copy) => histories.some((history) => looksAt(history, copy).length > 0));
+    const counts = copies.toSorted().map((copy) => {
       const shown = histories.reduce(
         (total, history) => total + new Set(looksAt(history, copy).flatMap(({ seen }) => [...seen])).size,
         0,
       );
       return { copy, shown };
     });
-    if (counts.length === 0) return none('no copy was looked at');
+    if (counts.length === 0) return none('no copy could be looked at');
+    if (counts.every(({ copy }) => copy === region)) return none(`no copy outside ${region} was looked at`);
     const elsewhere = counts.filter(({ copy, shown }) => copy !== region && shown > 0).map(({ copy }) => copy);
     const figures = counts.map(({ copy, shown }) => figure(`read in ${copy}`, shown, 'count'));
     return elsewhere.length > 0
@@ -40,6 +43,6 @@ export const residency = defineMeasure({
           reason: `records written from ${location} can be read in ${elsewhere.join(', ')}, not in ${region} alone`,
           figures,
         }
-      : { kind: 'judged', verdict: 'PASS', reason: `read in ${region} alone, of ${copies.size} copies`, figures };
+      : { kind: 'judged', verdict: 'PASS', reason: `read in ${region} alone, of ${copies.length} copies`, figures };
   },
 });

@@ -94,6 +94,7 @@ export const defineLedger = <Params extends z.ZodObject>(store: LedgerStore<Para
   required: false,
   defaults: store.defaults,
   params: z.strictObject({ ...store.params.shape, ...commonParams.shape }),
+  ...(store.absent === undefined ? {} : { absent: store.absent }),
   async open(params, context) {
     const given = z.record(z.string(), z.unknown()).parse(params);
     const { copies: wanted, lookEvery } = commonOf(given);

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { Attempt, ProbeContext } from '../probe.ts';
+import type { Attempt, ProbeContext, ProbedService } from '../probe.ts';
 import type { LedgerEnd } from './line.ts';
 
 /** What became of one write. When unsure it is `info`: that can weaken a verdict, never falsify it. */
@@ -58,5 +58,7 @@ export interface LedgerStore<Params extends z.ZodObject> {
   /** The store's own parameters; those that all ledgers have are added by `defineLedger`. */
   readonly params: Params;
   readonly defaults: { readonly everyMs: number; readonly timeoutMs: number };
+  /** Why a platform has no such store, where it may do without; absent for a store that every platform has. */
+  absent?(service: ProbedService): string | undefined;
   open(params: z.output<Params>, context: ProbeContext): Promise<LedgerSession>;
 }
