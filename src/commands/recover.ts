@@ -32,11 +32,19 @@ const recoverOne = async (cli: Cli, folder: string, runId: string): Promise<void
   const { environmentOfRun } = await import('./runs.ts');
   const { reach } = await import('./session.ts');
   const { recoverRun } = await import('../experiments/recover.ts');
-  const { session } = await reach(await environmentOfRun(folder), cli.clock);
-  const signal = new AbortController().signal;
+  const { removeRecords } = await import('./left-records.ts');
+  const reached = await reach(await environmentOfRun(folder), cli.clock);
   cli.terminal.note(`putting back what ${runId} left`);
-  const options = { folder, runId, role: 'recover' as const, waitMs, signal, onProgress: progress(cli, runId) };
-  await conclude(cli, await recoverRun(session, options), runId);
+  const outcome = await recoverRun(reached.session, {
+    folder,
+    runId,
+    role: 'recover',
+    waitMs,
+    signal: new AbortController().signal,
+    onProgress: progress(cli, runId),
+    afterwards: (journal) => removeRecords(reached, folder, journal, (text) => cli.terminal.note(`  ${text}`)),
+  });
+  await conclude(cli, outcome, runId);
 };
 
 const discover = async (cli: Cli, wanted: string | undefined, options: Options): Promise<void> => {

@@ -35,6 +35,7 @@ afterAll(async () => {
 
 const short = (): string => lab.write('run.yaml', runFile({ holds: '20s', atMost: '20m' }));
 const long = (atMost = '30m'): string => lab.write('long-run.yaml', runFile({ holds: atMost, atMost }));
+const writing = (): string => lab.write('writing.yaml', runFile({ holds: '30m', atMost: '30m', ledger: true }));
 const drill = (): string => lab.write('drill.yaml', drillFile);
 
 /** Whether the zone answers its clients at all, and says that it is well. */
@@ -104,6 +105,26 @@ describe('SIGKILL while a zone is dark', { timeout: 120_000 }, () => {
     expect((await lab.run('recover')).code).toBe(exitCodes.pass);
     expect(await residueOf(lab, before)).toEqual([]);
     await whole(lab);
+  });
+});
+
+describe('what a ledger wrote', { timeout: 120_000 }, () => {
+  it('is taken away by the watchdog of a run that was killed, and by "recover" when both were', async () => {
+    for (const end of ['watchdog', 'recover']) {
+      const { before, going, runId } = await inTheDark(writing());
+      await until('rows', async () => (await lab.ledgers()).length > 0);
+      if (end === 'recover') {
+        await killBoth(lab, going, runId);
+        expect((await lab.run('recover')).code).toBe(exitCodes.pass);
+      } else {
+        going.kill();
+        await until('the end of its rows', async () => (await lab.ledgers()).length === 0);
+      }
+      expect(await lab.ledgers()).toEqual([]);
+      expect(await residueOf(lab, before)).toEqual([]);
+      await until('light', zoneAnswers);
+      await whole(lab);
+    }
   });
 });
 

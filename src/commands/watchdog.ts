@@ -7,9 +7,11 @@ const watchdog = async (cli: Cli, folder: string): Promise<number> => {
   const { environmentOfRun } = await import('./runs.ts');
   const { reach } = await import('./session.ts');
   const { watch } = await import('../experiments/watchdog.ts');
-  const { session } = await reach(await environmentOfRun(folder), cli.clock);
-  const outcome = await watch(session, folder, path.basename(folder), (line) =>
-    cli.terminal.note(`${new Date(cli.clock.nowMs()).toISOString()} ${line}`),
+  const { removeRecords } = await import('./left-records.ts');
+  const reached = await reach(await environmentOfRun(folder), cli.clock);
+  const log = (line: string): void => cli.terminal.note(`${new Date(cli.clock.nowMs()).toISOString()} ${line}`);
+  const outcome = await watch(reached.session, folder, path.basename(folder), log, (journal) =>
+    removeRecords(reached, folder, journal, log),
   );
   return outcome === undefined || outcome.outstanding.length === 0 ? exitCodes.pass : exitCodes.rollbackIncomplete;
 };

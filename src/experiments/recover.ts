@@ -1,7 +1,7 @@
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { isFileMissing } from '../core/errors.ts';
-import { type JournalEvent, openJournal, outstanding, readJournal } from '../core/journal.ts';
+import { type Journal, type JournalEvent, openJournal, outstanding, readJournal } from '../core/journal.ts';
 import { acquireLock, type Lock } from '../core/lock.ts';
 import { type RevertOutcome, revertAll, type UndoDependencies } from '../core/undo.ts';
 import { faultContext, type Session, undoDependencies } from './reverter.ts';
@@ -55,6 +55,8 @@ interface RecoverOptions {
   readonly onProgress: UndoDependencies['onProgress'];
   /** Already held by the caller; otherwise taken and released here. */
   readonly lock?: Lock;
+  /** What the run had still to do when everything is back; it must not fail for what is no longer there. */
+  readonly afterwards?: (journal: Journal) => Promise<void>;
 }
 
 const withLock = async <T>(session: Session, options: RecoverOptions, body: () => Promise<T>): Promise<T> => {
@@ -87,7 +89,9 @@ export const recoverRun = async (session: Session, options: RecoverOptions): Pro
     try {
       const left = outstanding(await readJournal(journal.file));
       await journal.append({ type: 'process.opened', role: options.role, pid: process.pid });
-      return await revertAll(undoDependencies(session, options.runId, journal, options.onProgress), left);
+      const outcome = await revertAll(undoDependencies(session, options.runId, journal, options.onProgress), left);
+      await options.afterwards?.(journal);
+      return outcome;
     } finally {
       await journal.close();
     }

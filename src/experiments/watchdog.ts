@@ -4,7 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type Clock, deadline, poll } from '../core/clock.ts';
 import { BlackstartError } from '../core/errors.ts';
-import { outstanding, readJournal } from '../core/journal.ts';
+import { type Journal, outstanding, readJournal } from '../core/journal.ts';
 import { readHolder, tryLock } from '../core/lock.ts';
 import type { RevertOutcome } from '../core/undo.ts';
 import { journalFile, recoverRun } from './recover.ts';
@@ -55,6 +55,7 @@ export const watch = async (
   folder: string,
   runId: string,
   log: (line: string) => void,
+  afterwards?: (journal: Journal) => Promise<void>,
 ): Promise<RevertOutcome | undefined> => {
   const { clock, identity } = session;
   await writeFile(readyFile(folder), String(process.pid), { mode: 0o600 });
@@ -74,11 +75,11 @@ export const watch = async (
     return undefined;
   });
   if (lock === null) return undefined;
-  if (outstanding(await readJournal(journalFile(folder))).length === 0) {
+  if (await hasEndedClean(folder)) {
     lock.release();
     return undefined;
   }
-  log(`run ${runId} is gone and left something: putting it back`);
+  log(`run ${runId} is gone before its end: putting back what it left`);
   return await recoverRun(session, {
     folder,
     runId,
@@ -87,6 +88,7 @@ export const watch = async (
     signal: forever,
     lock,
     onProgress: ({ target, state }) => log(`${target}: ${state}`),
+    ...(afterwards === undefined ? {} : { afterwards }),
   });
 };
 

@@ -2,7 +2,9 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { Client } from 'pg';
 import { createAwsPorts } from '../adapters/aws-client.ts';
+import { createDnsClient } from '../adapters/dns.ts';
 import { createKubernetesPort } from '../adapters/kubernetes.ts';
 import type { Ports } from '../adapters/ports.ts';
 import type { Addresses } from '../core/addresses.ts';
@@ -76,6 +78,8 @@ export interface LabCli {
   /** The pid of a run's watchdog, once it watches. */
   watchdogOf(runId: string): number | undefined;
   platform(): Promise<Platform>;
+  /** Names of the ledgers whose rows are in the conversations' database. */
+  ledgers(): Promise<readonly string[]>;
   /** What the platform itself still has to mend: standbys, replicas, pods. Empty when it is whole. */
   mending(): Promise<readonly string[]>;
   /** Base URL of a zone's balancer as its clients reach it. */
@@ -221,6 +225,30 @@ const readMending = async (environment: Environment, ports: Ports): Promise<read
   return perRegion.flat();
 };
 
+const readLedgers = async (environment: Environment, addresses: Addresses): Promise<readonly string[]> => {
+  const { databaseHost, databaseName } = environment.service;
+  const resolver = createDnsClient(Object.values(addresses.resolvers)[0] ?? '', systemClock);
+  const named = resolver.query(`_postgresql._tcp.${databaseHost}`, 'SRV', signalOf()).finally(() => resolver.close());
+  const writer = (await named).answers.find(({ type }) => type === 'SRV');
+  const client = new Client({
+    host: '127.0.0.1',
+    port: writer?.port ?? 0,
+    user: addresses.database?.user ?? '',
+    password: readFileSync(addresses.database?.passwordFile ?? '', 'utf8').trim(),
+    database: databaseName,
+    connectionTimeoutMillis: 2000,
+    query_timeout: 5000,
+  });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    const { rows } = await client.query('SELECT DISTINCT stream FROM blackstart_ledger ORDER BY stream');
+    return rows.map(({ stream }) => String(stream));
+  } finally {
+    await client.end();
+  }
+};
+
 /** Brings the whole lab up through the command line. `down` takes it and every folder away. */
 export const startLabCli = async (timeScale: number): Promise<LabCli> => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'blackstart-survival-'));
@@ -293,6 +321,7 @@ export const startLabCli = async (timeScale: number): Promise<LabCli> => {
       const file = inRun(runId, 'watchdog.pid');
       return existsSync(file) ? Number(readFileSync(file, 'utf8')) : undefined;
     },
+    ledgers: () => readLedgers(environment, addresses),
     platform: () => readPlatform(environment, ports, runIds()),
     mending: () => readMending(environment, ports),
     async zoneUrl(zone) {

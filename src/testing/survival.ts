@@ -16,6 +16,8 @@ probes:
 
 export interface RunFile {
   readonly fault?: 'zone.blackhole' | 'traffic.shift';
+  /** Whether writes are counted meanwhile. */
+  readonly ledger?: true;
   /** Documented time the fault lasts, and after which the target's side ends it. */
   readonly holds: string;
   readonly atMost: string;
@@ -23,7 +25,10 @@ export interface RunFile {
 
 const withOf = { 'zone.blackhole': '{ zone: us-west-2a }', 'traffic.shift': '{ region: failover, percent: 40 }' };
 
-export const runFile = ({ fault = 'zone.blackhole', holds, atMost }: RunFile): string => `
+const ledgerProbe =
+  '  writes: { probe: postgres-ledger, from: [primary], every: 100ms, timeout: 1s, connection: kept }';
+
+export const runFile = ({ fault = 'zone.blackhole', holds, atMost, ledger }: RunFile): string => `
 apiVersion: blackstart/v1
 kind: Experiment
 name: survive-run
@@ -31,7 +36,8 @@ title: A fault whose run is ended in every way
 covers: [health.period]
 faults:
   - { fault: ${fault}, with: ${withOf[fault]}, for: ${holds}, atMost: ${atMost} }
-${probes}`;
+${probes}${ledger ? ledgerProbe : ''}
+`;
 
 /** The shipped runbook with shorter pauses. */
 export const drillFile = `
