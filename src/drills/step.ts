@@ -29,12 +29,15 @@ export const defineStep = <Params extends z.ZodType>(step: StepDefinition<Params
   run: (params, running) => step.run(step.params.parse(params), running),
 });
 
-/** A step changes only what an armed undo covers. Throws PLAN_REFUSED before anything is changed. */
-export const requireArmed = async (running: Running, fault: string, step: string): Promise<void> => {
-  if ((await running.armed(fault)).length > 0) return;
+/**
+ * A step changes only what an armed undo covers: the undo of this fault on this target. Throws PLAN_REFUSED before
+ * anything is changed.
+ */
+export const requireArmed = async (running: Running, fault: string, target: string, step: string): Promise<void> => {
+  if ((await running.armed(fault)).some((armed) => armed.target === target)) return;
   throw new BlackstartError(
     'PLAN_REFUSED',
-    `nothing would undo this step: no undo of ${fault} is armed`,
-    `Put the step "${step}" before it in the drill.`,
+    `nothing would undo this step: no undo of ${fault} on ${target} is armed`,
+    `Put the step "${step}" for the same region before it in the drill.`,
   );
 };

@@ -1,4 +1,4 @@
-import type { Journal } from '../core/journal.ts';
+import type { Armed, Journal } from '../core/journal.ts';
 import type { Observation } from '../core/observation.ts';
 import type { RevertOutcome } from '../core/undo.ts';
 import type { FaultUse } from './plan.ts';
@@ -36,7 +36,7 @@ export interface Running {
   /** Puts back what was armed by these faults, or everything; newest first. */
   revert(faults?: readonly string[]): Promise<RevertOutcome>;
   /** The undo records armed by a fault and not yet reverted. */
-  armed(fault: string): Promise<readonly unknown[]>;
+  armed(fault: string): Promise<readonly Pick<Armed, 'target' | 'undo'>[]>;
   /**
    * Waits until every required stream has been steady, by the confirmation rule, on probes sent after `sinceMs`.
    * Returns what was still missing when `atMostMs` of real time had passed; empty when all are steady.

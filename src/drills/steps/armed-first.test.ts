@@ -7,8 +7,8 @@ import type { Step } from '../step.ts';
 import { pointDatabase } from './point-database.ts';
 import { shiftTraffic } from './shift-traffic.ts';
 
-/** A run in which nothing, or these faults, are armed; `changes` are the calls that changed the DNS. */
-const runningWith = (armed: readonly string[]) => {
+/** A run in which a fault on a target is armed; `changes` are the calls that changed the DNS. */
+const runningWith = (armed: { readonly fault: string; readonly target: string }) => {
   const changes: string[] = [];
   const ports = {
     route53: () => ({
@@ -23,36 +23,47 @@ const runningWith = (armed: readonly string[]) => {
     signal: new AbortController().signal,
     live: () => undefined,
     real: () => 0,
-    armed: async (fault: string) => (armed.includes(fault) ? [{}] : []),
+    armed: async (fault: string) => (armed.fault === fault ? [{ target: armed.target, undo: {} }] : []),
   } as unknown as Running;
   return { running, changes };
 };
 
-const steps: readonly (readonly [Step, Record<string, unknown>, string, string, readonly string[]])[] = [
-  [pointDatabase, { region: 'here' }, 'database.promote', 'promote', ['name db-here.rds.small.lab']],
+const steps: readonly (readonly [Step, Record<string, unknown>, string, string, string, readonly string[]])[] = [
+  [
+    pointDatabase,
+    { region: 'here' },
+    'database.promote',
+    'database/db-here',
+    'promote',
+    ['name db-here.rds.small.lab'],
+  ],
   [
     shiftTraffic,
     { region: 'here', every: '1m' },
     'traffic.shift',
+    'traffic/here',
     'hold-traffic',
     [25, 50, 100].map((x) => `here ${x} %`),
   ],
 ];
 
-describe.each(steps)('a step that changes what another undoes', (step, params, fault, before, does) => {
-  it(`${step.name} is refused, and changes nothing, unless an undo of ${fault} is armed`, async () => {
-    const { running, changes } = runningWith(['zone.blackhole']);
+describe.each(steps)('a step that changes what another undoes', (step, params, fault, target, before, does) => {
+  it.each([
+    ['of another fault', { fault: 'zone.blackhole', target }],
+    ['on another target', { fault, target: `${target}-else` }],
+  ])(`${step.name} is refused, and changes nothing, when an undo %s is armed`, async (_what, armed) => {
+    const { running, changes } = runningWith(armed);
     await expect(step.run(params, running)).rejects.toMatchObject({
       code: 'PLAN_REFUSED',
       exitCode: 64,
-      message: expect.stringContaining(`no undo of ${fault} is armed`),
+      message: expect.stringContaining(`no undo of ${fault} on ${target} is armed`),
       hint: expect.stringContaining(`"${before}"`),
     });
     expect(changes).toEqual([]);
   });
 
   it(`${step.name} does its work once that undo is armed`, async () => {
-    const { running, changes } = runningWith([fault]);
+    const { running, changes } = runningWith({ fault, target });
     await step.run(params, running);
     expect(changes).toEqual(does);
   });

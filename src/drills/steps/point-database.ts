@@ -9,9 +9,10 @@ export const pointDatabase = defineStep({
   describe: ({ region }) => `point the database's name at region ${region}`,
   async run({ region }, running) {
     const { environment, ports } = running.session;
-    await requireArmed(running, 'database.promote', 'promote');
+    const { instance } = resolveRegion(environment, region).database;
+    await requireArmed(running, 'database.promote', `database/${instance}`, 'promote');
     const { hostedZoneId, databaseHost: name, databaseDomain } = environment.service;
-    const value = `${resolveRegion(environment, region).database.instance}.${databaseDomain}`;
+    const value = `${instance}.${databaseDomain}`;
     const before = await ports.route53().getRecord(hostedZoneId, name, running.signal);
     const ttlSeconds = before?.ttlSeconds ?? 60;
     await ports.route53().putRecord(hostedZoneId, { name, type: 'CNAME', value, ttlSeconds }, running.signal);

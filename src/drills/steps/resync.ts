@@ -14,7 +14,7 @@ export const resync = defineStep({
   params: z.strictObject({}),
   describe: () => 'resynchronise the old primary from the new one',
   async run(_params, running) {
-    for (const undo of await running.armed(databasePromote.name)) {
+    for (const { undo } of await running.armed(databasePromote.name)) {
       await resyncOriginal(
         promotionUndoSchema.parse(undo),
         faultContext(running.session, running.runId, running.signal),

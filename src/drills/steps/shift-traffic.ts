@@ -18,9 +18,9 @@ export const shiftTraffic = defineStep({
   }),
   describe: ({ region, percent }) => `return traffic to region ${region}: ${percent.join(', ')} %`,
   async run({ region, percent, every }, running) {
-    await requireArmed(running, 'traffic.shift', 'hold-traffic');
     const { environment, ports, clock } = running.session;
     const { name } = resolveRegion(environment, region);
+    await requireArmed(running, 'traffic.shift', `traffic/${name}`, 'hold-traffic');
     const { hostedZoneId, host } = environment.service;
     for (const weight of percent) {
       await ports.route53().putWeight(hostedZoneId, host, name, weight, running.signal);
