@@ -55,7 +55,7 @@ const discover = async (cli: Cli, wanted: string | undefined, options: Options):
   const { environment } = await loadPlatform(options.env);
   const { session } = await reach(environment, cli.clock);
   const runId = newRunId(cli.clock, 'recover');
-  const outcome = await recoverByDiscovery(session, {
+  const { outcome, unseen } = await recoverByDiscovery(session, {
     folder: path.join(reportsFolder(), runId),
     runId,
     ofRun: wanted,
@@ -64,7 +64,15 @@ const discover = async (cli: Cli, wanted: string | undefined, options: Options):
     signal: cli.signal,
     onProgress: progress(cli, runId),
   });
+  for (const one of unseen) cli.terminal.out(`${runId}: not looked for: ${one}`);
   await conclude(cli, outcome, runId);
+  if (unseen.length === 0) return;
+  const { BlackstartError } = await import('../core/errors.ts');
+  throw new BlackstartError(
+    'ROLLBACK_INCOMPLETE',
+    `what ${unseen.length === 1 ? 'one fault' : `${unseen.length} faults`} may have left could not be looked for`,
+    'Run it again once what does not answer can be reached.',
+  );
 };
 
 const recover = async (cli: Cli, wanted: string | undefined, options: Options): Promise<number> => {

@@ -1,6 +1,6 @@
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { isFileMissing } from '../core/errors.ts';
+import { isFileMissing, messageOf } from '../core/errors.ts';
 import { type Journal, type JournalEvent, openJournal, outstanding, readJournal } from '../core/journal.ts';
 import { acquireLock, type Lock } from '../core/lock.ts';
 import { type RevertOutcome, revertAll, type UndoDependencies } from '../core/undo.ts';
@@ -97,35 +97,55 @@ export const recoverRun = async (session: Session, options: RecoverOptions): Pro
     }
   });
 
+/** What was found without a journal and put back, and what could not even be looked for. */
+export interface Discovered {
+  readonly outcome: RevertOutcome;
+  /** Fault and reason, for each whose remains nobody could look for. */
+  readonly unseen: readonly string[];
+}
+
 /**
  * Puts back what runs left whose journal is gone, found by the run-id tags and labels on the resources themselves. What
- * it finds is first written to a journal of its own.
+ * it finds is first written to a journal of its own. A part of the platform that does not answer keeps no other part
+ * from being mended.
  */
 export const recoverByDiscovery = async (
   session: Session,
-  options: Omit<RecoverOptions, 'runId'> & { readonly runId: string; readonly ofRun: string | undefined },
-): Promise<RevertOutcome> =>
+  options: Omit<RecoverOptions, 'runId' | 'afterwards'> & {
+    readonly runId: string;
+    readonly ofRun: string | undefined;
+  },
+): Promise<Discovered> =>
   await withLock(session, options, async () => {
     await mkdir(options.folder, { recursive: true });
     const journal = await openJournal(journalFile(options.folder), session.clock);
+    const unseen: string[] = [];
     try {
       await journal.append({ type: 'process.opened', role: options.role, pid: process.pid });
       for (const fault of session.faults) {
-        const found = await fault.discover(options.ofRun, faultContext(session, options.runId, options.signal));
-        for (const [index, undo] of found.entries()) {
-          await journal.append({
-            type: 'undo.armed',
-            undoId: `${fault.name}-discovered-${index}`,
-            fault: fault.name,
-            target: `${fault.name} found by its tags`,
-            undo: JSON.parse(JSON.stringify(undo)),
-            expiresAtMs: 0,
-          });
+        try {
+          const found = await fault.discover(options.ofRun, faultContext(session, options.runId, options.signal));
+          for (const [index, undo] of found.entries()) await armFound(journal, fault.name, index, undo);
+        } catch (error) {
+          if (options.signal.aborted) throw error;
+          unseen.push(`${fault.name}: ${messageOf(error)}`);
         }
       }
       const left = outstanding(await readJournal(journal.file));
-      return await revertAll(undoDependencies(session, options.runId, journal, options.onProgress), left);
+      const outcome = await revertAll(undoDependencies(session, options.runId, journal, options.onProgress), left);
+      return { outcome, unseen };
     } finally {
       await journal.close();
     }
   });
+
+const armFound = async (journal: Journal, fault: string, index: number, undo: unknown): Promise<void> => {
+  await journal.append({
+    type: 'undo.armed',
+    undoId: `${fault}-discovered-${index}`,
+    fault,
+    target: `${fault} found by its tags`,
+    undo: JSON.parse(JSON.stringify(undo)),
+    expiresAtMs: 0,
+  });
+};
