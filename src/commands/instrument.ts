@@ -131,6 +131,12 @@ export const startInstrument = async (
     onBlind: senders.onBlind,
     stop: senders.stop,
     finishLedgers: (mode) =>
-      finishLedgers({ ...common, mode, atMostMs: mode === 'read' ? readAtMostMs : removeAtMostMs, note: parts.note }),
+      finishLedgers({
+        ...common,
+        mode,
+        atMostMs: mode === 'read' ? readAtMostMs : removeAtMostMs,
+        ...(mode === 'read' ? { stop: signal } : {}),
+        note: parts.note,
+      }),
   };
 };

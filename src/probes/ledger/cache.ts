@@ -288,7 +288,10 @@ const noCopy = (context: ProbeContext, copy: string): BlackstartError =>
 
 const params = z.strictObject({});
 
-/** The cache: Redis acknowledges before its replicas have a write, so a takeover may lose what was acknowledged. */
+/**
+ * A cache of one shard: Redis acknowledges before its replicas have a write, so a takeover may lose what was
+ * acknowledged. Of several shards every node refuses the keys of the others (MOVED), and the ledger shows it.
+ */
 export const cacheLedger = {
   name: 'cache-ledger',
   summary: 'Numbered SETs at the primary of the cache, with the data set and the server that acknowledged each.',

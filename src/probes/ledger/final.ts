@@ -19,12 +19,16 @@ export interface FinalOptions extends Options {
   readonly mode: 'read' | 'remove';
   /** Real milliseconds for all of it. */
   readonly atMostMs: number;
+  /** Ends the reading, not the taking away. */
+  readonly stop?: AbortSignal;
   /** What could not be done, for people. */
   note(text: string): void;
 }
 
 const readTimeoutMs = 10_000;
 const betweenReadsMs = 250;
+/** Who pressed Ctrl-C waits no longer for the records to be taken away. */
+const stoppedMs = 2000;
 
 const isSame = (one: LedgerRead | undefined, other: LedgerRead): boolean =>
   one !== undefined &&
@@ -103,9 +107,16 @@ const finishOne = async (stream: LedgerStream, options: FinalOptions, signal: Ab
   try {
     const session = await probe.openLedger(params, context);
     try {
-      const trouble = options.mode === 'read' ? await readUntilAgreed(session, file, clock, signal) : undefined;
+      const reading = options.stop === undefined ? signal : AbortSignal.any([signal, options.stop]);
+      const trouble = options.mode === 'read' ? await readUntilAgreed(session, file, clock, reading) : undefined;
       if (trouble !== undefined) note(`${stream.stream}: ${trouble}`);
-      await session.remove(signal);
+      const isStopped = options.stop?.aborted === true;
+      const limit = deadline(clock, isStopped ? stoppedMs : options.atMostMs, new Error('it took too long'), signal);
+      try {
+        await session.remove(limit.signal);
+      } finally {
+        limit.dispose();
+      }
     } finally {
       await session.close(signal);
     }
