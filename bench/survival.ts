@@ -3,6 +3,7 @@ import { type LabCli, startLabCli } from '../src/testing/lab-cli.ts';
 import {
   drillFile,
   drillPhases,
+  faultNames,
   interruptIn,
   killAndRecover,
   killToWatchdog,
@@ -67,6 +68,18 @@ const cases = (): readonly Case[] => {
       code: null,
       run: (lab: LabCli) => killToWatchdog(lab, files(lab).drill, phase, 200),
     })),
+    ...faultNames.flatMap((fault) => {
+      const afterMs = at(100, 1500);
+      const file = (lab: LabCli): string => lab.write('fault.yaml', runFile({ fault, holds: '10m', atMost: '30m' }));
+      return [
+        { name: `fault/${fault}`, code: 0, run: (lab: LabCli) => killAndRecover(lab, file(lab), afterMs) },
+        {
+          name: `fault-watchdog/${fault}`,
+          code: null,
+          run: (lab: LabCli) => killToWatchdog(lab, file(lab), 'fault', 300),
+        },
+      ];
+    }),
     ...Array.from({ length: instants }, (_, index) => {
       const afterMs = at(0, 2500);
       return {
@@ -105,7 +118,7 @@ try {
     const isGood = outcome.code === code && outcome.residue.length === 0;
     if (!isGood) process.exitCode = 1;
     process.stdout.write(
-      `${name.padEnd(24)} ${outcome.what.padEnd(60)} exit ${outcome.code ?? 'by signal'}, back after ` +
+      `${name.padEnd(42)} ${outcome.what.padEnd(60)} exit ${outcome.code ?? 'by signal'}, back after ` +
         `${seconds(outcome.backMs)}, whole after ${seconds(outcome.wholeMs)}, residue ${outcome.residue.length}: ` +
         `${isGood ? 'met' : 'missed'}\n`,
     );

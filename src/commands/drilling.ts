@@ -17,7 +17,7 @@ export interface Drilling {
   readonly format: Format;
 }
 
-const before = ['warm-up', 'baseline'];
+const before = ['plan', 'warm-up', 'baseline'];
 const after = ['confirm', 'settle', 'rollback', 'report'];
 
 /** Runs a drill file; `demo` does it too. */

@@ -36,6 +36,7 @@ export interface Executed extends Made {
 }
 
 export const experimentPhases: readonly PlannedPhase[] = [
+  { phase: 'plan', title: 'what is to be broken is chosen' },
   { phase: 'warm-up', title: 'the instrument warms up' },
   { phase: 'baseline', title: 'the steady state must hold' },
   { phase: 'wait', title: 'waiting for the moment' },

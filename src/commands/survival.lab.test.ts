@@ -132,6 +132,7 @@ describe('Ctrl-C', { timeout: 180_000 }, () => {
   const clean = { code: exitCodes.aborted, residue: [] };
 
   it.each([
+    ['plan', 100],
     ['warm-up', 0],
     ['baseline', 500],
     ['inject', 0],

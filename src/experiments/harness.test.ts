@@ -6,7 +6,7 @@ import { BlackstartError } from '../core/errors.ts';
 import { readJournal } from '../core/journal.ts';
 import { type Switch, sessionOf } from '../testing/fake-platform.ts';
 import { type RunRequest, withRun } from './harness.ts';
-import { journalFile, recoverRun, unfinishedRuns } from './recover.ts';
+import { journalFile, recoverByDiscovery, recoverRun, unfinishedRuns } from './recover.ts';
 import type { Running } from './running.ts';
 
 let home: string;
@@ -136,6 +136,46 @@ describe('a run', () => {
     expect(error).toMatchObject({ code: 'ABORTED', exitCode: 130 });
   });
 
+  it('has no verdict when somebody stops the reading of what was written', async () => {
+    const stopping = new AbortController();
+    const modes: string[] = [];
+    const { request } = setUp({
+      signal: stopping.signal,
+      startInstrument: async () => ({
+        streams: [],
+        onSample: () => undefined,
+        stop: async () => undefined,
+        finishLedgers: async (mode) => {
+          modes.push(mode);
+          stopping.abort(new BlackstartError('ABORTED', 'Ctrl-C', 'x'));
+        },
+      }),
+    });
+    const { folder, error } = await withRun(request, [], async () => undefined);
+    expect(modes).toEqual(['read']);
+    expect(error).toMatchObject({ code: 'ABORTED', exitCode: 130 });
+    const events = await readJournal(journalFile(folder));
+    expect(events.at(-1)).toMatchObject({ type: 'run.ended', reason: 'aborted' });
+    expect(events).toContainEqual(expect.objectContaining({ type: 'phase.finished', phase: 'read' }));
+  });
+
+  it('plans before anybody probes', async () => {
+    const order: string[] = [];
+    const { platform, request } = setUp({
+      startWatchdog: async () => {
+        order.push('watchdog');
+        return 1;
+      },
+      startInstrument: async () => {
+        order.push('probes');
+        throw new Error('no probes');
+      },
+    });
+    const { error } = await withRun(request, [off], async () => undefined);
+    expect([order, platform.state]).toEqual([['watchdog', 'probes'], 'on']);
+    expect(error).toMatchObject({ message: 'no probes' });
+  });
+
   it('rolls back when a step fails, and keeps the first error', async () => {
     const { platform, request } = setUp();
     const { error } = await withRun(request, [], async (running) => {
@@ -201,5 +241,29 @@ describe('a run', () => {
       event.type === 'undo.done' ? [event.undoId] : [],
     );
     expect(done).toEqual(['2-switch.off', '1-switch.off']);
+  });
+});
+
+describe('recovery without a journal', () => {
+  it('mends what it finds, and names what it could not look for', async () => {
+    const platform: Switch = { state: 'off', unreachable: false };
+    const session = sessionOf(platform, 'discovery');
+    const [fault] = session.faults;
+    if (fault === undefined) throw new Error('no fault');
+    const silent = { ...fault, name: 'silent.part', discover: () => Promise.reject(new Error('no answer')) };
+    const found = { ...fault, discover: async () => [{ before: 'on' }] };
+    const { outcome, unseen } = await recoverByDiscovery(
+      { ...session, faults: [silent, found] },
+      {
+        folder: path.join(home, 'discovery'),
+        runId: 'recover-1',
+        ofRun: undefined,
+        role: 'recover',
+        waitMs: 0,
+        signal: new AbortController().signal,
+        onProgress: () => undefined,
+      },
+    );
+    expect([platform.state, outcome.reverted.length, unseen]).toEqual(['on', 1, ['silent.part: no answer']]);
   });
 });

@@ -177,7 +177,7 @@ const runningOf = (parts: Parts): Running => {
       await scope.break(plan, armed, signal);
     },
     revert: (faults) => scope.revert(faults),
-    armed: async (fault) => (await scope.armedBy(fault)).map((armed) => armed.undo),
+    armed: (fault) => scope.armedBy(fault),
     async untilSteady(what, sinceMs, atMostMs) {
       let missing: readonly string[] = [];
       const steadyNow = await until(what, atMostMs, async () => {
@@ -346,15 +346,21 @@ const runInside = async (
   const scope = undoScope(session, runId, journal, randomFrom(request.seed), ({ target, state }) =>
     live({ type: 'note', text: `${target}: ${state}`, undoing: target }),
   );
-  const cleanUps: (() => Promise<unknown>)[] = [() => journal.append({ type: 'phase.finished', phase: 'probing' })];
+  const steady = request.steadyState();
+  const ahead = { armedAhead: new Map(), plannedAhead: new Map() };
+  const parts = { request, uses, journal, scope, steady, signal: limit.signal, ...ahead, folder };
+  const running = runningOf(parts);
+  const cleanUps: (() => Promise<unknown>)[] = [];
   let error: unknown;
   try {
+    // Before anybody probes: what it takes to load and to ask must not compete with the first probes for the machine.
+    if (uses.length > 0) await running.phase('plan', 'what is to be broken is chosen', () => getReady(parts));
     const instrument = await request.startInstrument(folder);
     cleanUps.unshift(
       () => instrument.stop(),
       () => finishLedgers(request, journal, instrument, error),
+      () => journal.append({ type: 'phase.finished', phase: 'probing' }),
     );
-    const steady = request.steadyState();
     let warmSinceMs = Number.POSITIVE_INFINITY;
     instrument.onSample((sample) => {
       if (sample.sentMs >= warmSinceMs) steady.add(sample);
@@ -362,13 +368,7 @@ const runInside = async (
     cleanUps.unshift(drawCounts(request, instrument));
     cleanUps.unshift(startObservers(request, journal, (failure) => stop.abort(failure)));
     await journal.append({ type: 'phase.started', phase: 'probing' });
-    const ahead = { armedAhead: new Map(), plannedAhead: new Map() };
-    const parts = { request, uses, journal, scope, steady, signal: limit.signal, ...ahead, folder };
-    const running = runningOf(parts);
-    await running.phase('warm-up', 'the instrument warms up', async () => {
-      await getReady(parts);
-      await warmUp(running, request, instrument);
-    });
+    await running.phase('warm-up', 'the instrument warms up', () => warmUp(running, request, instrument));
     warmSinceMs = session.clock.monotonicMs();
     await running.phase('baseline', 'the steady state must hold', () => holdBaseline(running, parts));
     await body(running);
@@ -389,7 +389,7 @@ const runInside = async (
 
 /** What there is to read back is read even when the run failed: data that was lost is lost in a void run too. */
 const finishLedgers = async (
-  { live }: RunRequest,
+  { live, signal }: RunRequest,
   journal: Journal,
   instrument: Instrument,
   error: unknown,
@@ -399,6 +399,8 @@ const finishLedgers = async (
   await journal.append({ type: 'phase.started', phase: 'read' });
   await instrument.finishLedgers(mode);
   await journal.append({ type: 'phase.finished', phase: 'read' });
+  // Who stopped the reading gets no verdict from half of it.
+  signal.throwIfAborted();
 };
 
 const warmUp = async (running: Running, { streams }: RunRequest, instrument: Instrument): Promise<void> => {

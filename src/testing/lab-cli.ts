@@ -7,10 +7,12 @@ import { createAwsPorts } from '../adapters/aws-client.ts';
 import { createDnsClient } from '../adapters/dns.ts';
 import { createKubernetesPort } from '../adapters/kubernetes.ts';
 import type { Ports } from '../adapters/ports.ts';
+import { createVectorPort } from '../adapters/vectors.ts';
 import type { Addresses } from '../core/addresses.ts';
 import { systemClock } from '../core/clock.ts';
-import type { Environment } from '../core/environment.ts';
+import type { Environment, Region } from '../core/environment.ts';
 import { type Armed, outstanding, readJournal } from '../core/journal.ts';
+import { bucketOf } from '../core/places.ts';
 import { runTag } from '../experiments/faults/fis.ts';
 import { labAddresses, labStatus } from '../lab/index.ts';
 import { startOf } from '../lab/processes.ts';
@@ -60,6 +62,10 @@ export interface Platform {
   readonly sources: Readonly<Record<string, string | null>>;
   /** Templates and unfinished experiments in FIS that carry a run's tag. */
   readonly fis: readonly string[];
+  /** Bucket → its documents' versions and delete markers, and what it is replicated to. */
+  readonly buckets: Readonly<Record<string, unknown>>;
+  /** Region → its vector store: what it holds, who had it lost, who paused its syncs. */
+  readonly vectors: Readonly<Record<string, unknown>>;
 }
 
 export interface LabCli {
@@ -173,6 +179,29 @@ const fisLeft = async (ports: Ports, region: string, runIds: readonly string[]):
   return left;
 };
 
+/** Documents, and nothing that the platform writes by itself meanwhile. */
+const documents = 'handbook/';
+
+const readBucket = async (environment: Environment, region: Region, ports: Ports): Promise<unknown> => {
+  const s3 = ports.s3(region.name);
+  const bucket = bucketOf(environment, region);
+  return {
+    versions: await s3.versions(bucket, documents, signalOf()),
+    rules: await s3.replicationRules(bucket, signalOf()),
+  };
+};
+
+const readVectors = async (region: Region, ports: Ports): Promise<unknown> => {
+  const status = await ports.vectors(region.name)?.status(signalOf());
+  return {
+    state: status?.state,
+    count: status?.count,
+    digest: status?.digest,
+    lostBy: status?.lostBy,
+    pausedBy: status?.sync?.pausedBy,
+  };
+};
+
 const readPlatform = async (environment: Environment, ports: Ports, runIds: readonly string[]): Promise<Platform> => {
   const { hostedZoneId, host, databaseHost } = environment.service;
   const perRegion = await Promise.all(
@@ -189,6 +218,8 @@ const readPlatform = async (environment: Environment, ports: Ports, runIds: read
           (await ports.rds(region.name).describe(region.database.instance, signalOf()))?.source ?? null,
         ] as const,
         fis: await fisLeft(ports, region.name, runIds),
+        bucket: [region.name, await readBucket(environment, region, ports)] as const,
+        vectors: [region.name, await readVectors(region, ports)] as const,
       };
     }),
   );
@@ -201,6 +232,8 @@ const readPlatform = async (environment: Environment, ports: Ports, runIds: read
     databaseName: (await ports.route53().getRecord(hostedZoneId, databaseHost, signalOf()))?.value ?? 'none',
     sources: Object.fromEntries(perRegion.map((one) => one.source)),
     fis: perRegion.flatMap((one) => one.fis),
+    buckets: Object.fromEntries(perRegion.map((one) => one.bucket)),
+    vectors: Object.fromEntries(perRegion.map((one) => one.vectors)),
   };
 };
 
@@ -291,7 +324,7 @@ export const startLabCli = async (timeScale: number): Promise<LabCli> => {
     },
     cache: () => null,
     alerts: () => null,
-    vectors: () => null,
+    vectors: (region) => createVectorPort({ region, address: addresses.vectors[region] ?? '', clock: systemClock }),
   };
   const runIds = (): readonly string[] => {
     const { BLACKSTART_REPORTS: reports } = variables;

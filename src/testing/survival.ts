@@ -14,16 +14,31 @@ probes:
   health: { probe: health, from: [primary], every: 500ms, timeout: 1s }
 `;
 
+/** Faults that a run is ended in, as an experiment file names them. */
+const faultsEnded = {
+  'zone.blackhole': 'fault: zone.blackhole, with: { zone: us-west-2a }',
+  'traffic.shift': 'fault: traffic.shift, with: { region: failover, percent: 40 }',
+  'pod.network-latency': 'fault: pod.network-latency, with: { region: primary, workload: llm, count: 2 }',
+  'database.kill': 'fault: database.kill',
+  'replication.delay': 'fault: replication.delay, with: { region: failover }',
+  'replication.pause/postgres': 'fault: replication.pause, with: { store: postgres }',
+  'replication.pause/objects': 'fault: replication.pause, with: { store: objects }',
+  'replication.pause/vectors': 'fault: replication.pause, with: { store: vectors }',
+  'object.delete': 'fault: object.delete, with: { region: primary, key: handbook/first-steps.txt }',
+  'vector.lose': 'fault: vector.lose, with: { region: failover }',
+  'vector.drift': 'fault: vector.drift, with: { region: failover }',
+} as const;
+export type FaultEnded = keyof typeof faultsEnded;
+export const faultNames = Object.keys(faultsEnded) as readonly FaultEnded[];
+
 export interface RunFile {
-  readonly fault?: 'zone.blackhole' | 'traffic.shift';
+  readonly fault?: FaultEnded;
   /** Whether writes are counted meanwhile. */
   readonly ledger?: true;
   /** Documented time the fault lasts, and after which the target's side ends it. */
   readonly holds: string;
   readonly atMost: string;
 }
-
-const withOf = { 'zone.blackhole': '{ zone: us-west-2a }', 'traffic.shift': '{ region: failover, percent: 40 }' };
 
 const ledgerProbe =
   '  writes: { probe: postgres-ledger, from: [primary], every: 100ms, timeout: 1s, connection: kept }';
@@ -35,7 +50,7 @@ name: survive-run
 title: A fault whose run is ended in every way
 covers: [health.period]
 faults:
-  - { fault: ${fault}, with: ${withOf[fault]}, for: ${holds}, atMost: ${atMost} }
+  - { ${faultsEnded[fault]}, for: ${holds}, atMost: ${atMost} }
 ${probes}${ledger ? ledgerProbe : ''}
 `;
 
@@ -61,8 +76,19 @@ steps:
   - { step: fail-back }
 ${probes}`;
 
-export const runPhases = ['warm-up', 'baseline', 'wait', 'inject', 'fault', 'revert', 'confirm', 'settle'] as const;
+export const runPhases = [
+  'plan',
+  'warm-up',
+  'baseline',
+  'wait',
+  'inject',
+  'fault',
+  'revert',
+  'confirm',
+  'settle',
+] as const;
 export const drillPhases = [
+  'plan',
   'warm-up',
   'baseline',
   'inject',
