@@ -8,6 +8,7 @@ import { type Switch, sessionOf } from '../testing/fake-platform.ts';
 import { type RunRequest, withRun } from './harness.ts';
 import { journalFile, recoverByDiscovery, recoverRun, unfinishedRuns } from './recover.ts';
 import type { Running } from './running.ts';
+import { dueBackMs } from './watchdog.ts';
 
 let home: string;
 beforeAll(() => {
@@ -219,6 +220,17 @@ describe('a run', () => {
     expect((await recoverRun(request.session, options)).outstanding).toEqual([]);
     expect(platform.state).toBe('on');
     expect(await unfinishedRuns(request.reports)).toEqual([]);
+  });
+
+  it('is not stuck while what it broke is still on its way back', () => {
+    const [fault] = sessionOf({ state: 'on', unreachable: false }, 'due').faults;
+    if (fault === undefined) throw new Error('no fault');
+    const slow = { ...fault, name: 'slow', wayBackMs: 6 * 3_600_000 };
+    const left = [
+      { fault: 'slow', expiresAtMs: 1000 },
+      { fault: fault.name, expiresAtMs: 2000 },
+    ];
+    expect(dueBackMs({ faults: [slow, fault], timeScale: 20 }, left)).toBe(1000 + (6 * 3_600_000) / 20);
   });
 
   it('lets a change without an expiry stay as long as a run may last: no watchdog takes it for stuck', async () => {

@@ -4,7 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type Clock, deadline, poll } from '../core/clock.ts';
 import { BlackstartError } from '../core/errors.ts';
-import { type Journal, outstanding, readJournal } from '../core/journal.ts';
+import { type Armed, type Journal, outstanding, readJournal } from '../core/journal.ts';
 import { readHolder, tryLock } from '../core/lock.ts';
 import type { RevertOutcome } from '../core/undo.ts';
 import { journalFile, recoverRun } from './recover.ts';
@@ -98,19 +98,33 @@ const hasEndedClean = async (folder: string): Promise<boolean> => {
   return events.some((event) => event.type === 'run.ended') && outstanding(events).length === 0;
 };
 
-/** Past the expiry of what it armed, a run that still holds the lock is stuck: it is ended, so that undo can run. */
+/**
+ * When what is armed must be back: at its expiry, and where the platform then takes its time to heal, after that. Real.
+ */
+export const dueBackMs = (
+  { faults, timeScale }: Pick<Session, 'faults' | 'timeScale'>,
+  left: readonly Pick<Armed, 'fault' | 'expiresAtMs'>[],
+): number =>
+  Math.max(
+    ...left.map(({ fault, expiresAtMs }) => {
+      const { wayBackMs = 0 } = faults.find(({ name }) => name === fault) ?? {};
+      return expiresAtMs + wayBackMs / timeScale;
+    }),
+  );
+
+/** Past the time at which all it armed must be back, a run that still holds the lock is stuck: it is ended. */
 const stopStuckRun = async (
-  { clock, identity }: Session,
+  session: Session,
   folder: string,
   runId: string,
   log: (line: string) => void,
 ): Promise<void> => {
+  const { clock, identity } = session;
   const holder = readHolder(identity);
   if (holder?.role !== 'run' || holder.runId !== runId) return;
   const left = outstanding(await readJournal(journalFile(folder)));
   if (left.length === 0) return;
-  const expiresAtMs = Math.max(...left.map((armed) => armed.expiresAtMs));
-  if (clock.monotonicMs() < expiresAtMs + stuckAfterMs) return;
+  if (clock.monotonicMs() < dueBackMs(session, left) + stuckAfterMs) return;
   log(`run ${runId} (pid ${holder.pid}) is stuck past its expiry: ending it`);
   process.kill(holder.pid, 'SIGKILL');
 };

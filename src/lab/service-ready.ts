@@ -43,7 +43,9 @@ const getJson = (layout: LabLayout, region: string, pathname: string, ca: Buffer
         });
       },
     );
-    request.once('error', reject);
+    request.once('error', (cause) => {
+      reject(new Error(`the Kubernetes API of ${region} does not answer: ${cause.message}`, { cause }));
+    });
   });
 
 /** Pods this environment asks for. */

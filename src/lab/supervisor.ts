@@ -170,6 +170,19 @@ const createSupervisor = (layout: LabLayout, dataFolders: readonly string[]) => 
 
 type Supervisor = ReturnType<typeof createSupervisor>;
 
+/** How many pods are ready, and what does not serve yet; what does not even answer is among that. */
+const lookAtService = async (
+  layout: LabLayout,
+  pods: number,
+): Promise<{ readonly ready: number; readonly dark: readonly string[] }> => {
+  try {
+    const ready = await podsReady(layout);
+    return { ready, dark: ready < pods ? [`pods (${pods - ready})`] : await zonesUnhealthy(layout) };
+  } catch (error) {
+    return { ready: 0, dark: [messageOf(error)] };
+  }
+};
+
 /** Waits until every component is ready, every pod is, and the health checkers call every zone healthy. */
 const comeUp = async (supervisor: Supervisor): Promise<void> => {
   const { layout, kept, signal } = supervisor;
@@ -187,12 +200,12 @@ const comeUp = async (supervisor: Supervisor): Promise<void> => {
   const untilMs = systemClock.monotonicMs() + serviceTimeoutMs;
   for (;;) {
     signal.throwIfAborted();
-    const ready = await podsReady(layout);
-    const dark = ready < pods ? [`pods (${pods - ready})`] : await zonesUnhealthy(layout);
+    const { ready, dark } = await lookAtService(layout, pods);
     tell(kept.length + ready, dark);
     if (dark.length === 0) return;
     if (systemClock.monotonicMs() > untilMs) {
-      throw new Error(`not serving within ${serviceTimeoutMs / 1000} s: waiting for ${dark.join(', ')}`);
+      const waited = `not serving within ${serviceTimeoutMs / 1000} s at time scale ${layout.timeScale}`;
+      throw new Error(`${waited}: waiting for ${dark.join(', ')}`);
     }
     await systemClock.sleep(serviceLookEveryMs, signal);
   }
