@@ -23,7 +23,7 @@ export interface LeftOut {
  * lacks is left out, unless the run must hold by it: then its sender says what is missing.
  */
 export const streamsFor = (
-  scenario: Scenario,
+  scenario: Pick<Scenario, 'probes'>,
   service: ProbedService,
 ): { readonly streams: readonly ProbedStream[]; readonly leftOut: readonly LeftOut[] } => {
   const streams: ProbedStream[] = [];
@@ -36,7 +36,7 @@ export const streamsFor = (
   return { streams, leftOut };
 };
 
-const streamsOf = (scenario: Scenario): readonly ProbedStream[] =>
+const streamsOf = (scenario: Pick<Scenario, 'probes'>): readonly ProbedStream[] =>
   scenario.probes.flatMap((use) =>
     use.locations.map((location) => ({
       stream: `${use.name}/${location}/${use.connection}`,

@@ -286,6 +286,16 @@ const noCopy = (context: ProbeContext, copy: string): BlackstartError =>
     'Leave "copies" out.',
   );
 
+const nodesOf = (context: ProbeContext): readonly string[] => {
+  const { cacheNodes = [] } = serviceOf(context);
+  if (cacheNodes.length > 0) return cacheNodes;
+  throw new BlackstartError(
+    'BAD_FILE',
+    `stream ${context.stream.stream} writes to the cache, and the environment has none`,
+    'Name its nodes in the environment under addresses.cache, or leave the ledger out.',
+  );
+};
+
 const params = z.strictObject({});
 
 /**
@@ -299,5 +309,5 @@ export const cacheLedger = {
   defaults: { everyMs: 100, timeoutMs: 1000 },
   absent: ({ cacheNodes = [] }: Pick<ProbedService, 'cacheNodes'>) =>
     cacheNodes.length === 0 ? 'the environment has no cache' : undefined,
-  open: (_params, context) => openSession(serviceOf(context).cacheNodes ?? [], context),
+  open: (_params, context) => openSession(nodesOf(context), context),
 } satisfies LedgerStore<typeof params>;
