@@ -56,7 +56,8 @@ export const connectCacheNode = async (address: string, timeoutMs: number, signa
       for (const [name = '', ...values] of commands) multi.call(name, ...values);
       const replies = await multi.exec();
       return (replies ?? []).map(([error, reply]) => {
-        if (error !== null) throw error;
+        // The others were carried out: that one of them failed does not take them back.
+        if (error !== null) throw new Error(`part of a transaction failed: ${error.message}`, { cause: error });
         return reply;
       });
     },
@@ -69,15 +70,18 @@ const wordOf = (error: Error): string => /^[A-Z]{2,}/.exec(error.message)?.[0] ?
 
 const isReply = (error: unknown): error is Error => error instanceof Error && error.name === 'ReplyError';
 
-/** What a command came to: the node's own word for an error that it answered, else what befell the connection. */
-export const cacheCode = (error: unknown): { readonly code: string; readonly answered: boolean } => {
+/**
+ * What a command came to: the node's own word for an error that it answered, else what befell the connection.
+ * `discarded`: the node says that nothing of the transaction was carried out (EXECABORT).
+ */
+export const cacheCode = (error: unknown): { readonly code: string; readonly discarded: boolean } => {
   if (isReply(error)) {
     // A transaction is refused because one of its commands was: that one says why.
     const causes = 'previousErrors' in error && Array.isArray(error.previousErrors) ? error.previousErrors : [];
-    return { code: wordOf(causes.find(isReply) ?? error), answered: true };
+    return { code: wordOf(causes.find(isReply) ?? error), discarded: wordOf(error) === 'EXECABORT' };
   }
   const code = codeOf(error);
-  if (code !== 'unknown') return { code: failureOf(code, false), answered: false };
+  if (code !== 'unknown') return { code: failureOf(code, false), discarded: false };
   const text = error instanceof Error ? error.message : String(error);
-  return { code: /closed/i.test(text) ? 'reset' : /timed? ?out/i.test(text) ? 'timeout' : 'unknown', answered: false };
+  return { code: /closed/i.test(text) ? 'reset' : /timed? ?out/i.test(text) ? 'timeout' : 'unknown', discarded: false };
 };

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { messageOf } from '../core/errors.ts';
 import { type Journal, type JournalEvent, readJournal } from '../core/journal.ts';
 import { startOf } from '../experiments/recover.ts';
 import { finishLedgers } from '../probes/ledger/final.ts';
@@ -18,8 +19,20 @@ const leftStreams = (events: readonly JournalEvent[]): readonly z.output<typeof 
   return z.array(probedStreamSchema).parse(startOf(events)?.documents.streams ?? []);
 };
 
-/** Takes away what the ledgers of a dead run wrote. What cannot be reached is told, and tried again the next time. */
-export const removeRecords = async (
+/**
+ * Takes away what the ledgers of a dead run wrote. What cannot be reached is told, and tried again the next time; that
+ * never keeps anybody from hearing what became of the undo.
+ */
+export const removeRecords = async (...parts: Parameters<typeof removeThem>): Promise<void> => {
+  const [, , , note] = parts;
+  try {
+    await removeThem(...parts);
+  } catch (error) {
+    note(`records of this run are left: ${messageOf(error)}`);
+  }
+};
+
+const removeThem = async (
   { session, addresses }: Reached,
   folder: string,
   journal: Journal,

@@ -32,7 +32,7 @@ describe('a node of a cache', () => {
   });
 
   it.each([
-    ['a replica', reply("READONLY You can't write against a read only replica."), 'READONLY', true],
+    ['a replica', reply("READONLY You can't write against a read only replica."), 'READONLY', false],
     [
       'a replica, in a transaction',
       reply('EXECABORT Transaction discarded because of previous errors.', {
@@ -41,13 +41,14 @@ describe('a node of a cache', () => {
       'READONLY',
       true,
     ],
-    ['a node that loads', reply('LOADING Redis is loading the dataset in memory'), 'LOADING', true],
-    ['an unknown complaint', reply('wrong number of arguments'), 'ERR', true],
+    ['a node that loads', reply('LOADING Redis is loading the dataset in memory'), 'LOADING', false],
+    ['an unknown complaint', reply('wrong number of arguments'), 'ERR', false],
+    ['a part of a transaction that failed', new Error('part of a transaction failed: OOM'), 'unknown', false],
     ['a closed door', Object.assign(new Error('connect'), { code: 'ECONNREFUSED' }), 'refused', false],
     ['a connection that is cut', new Error('Connection is closed.'), 'reset', false],
     ['a silent node', new Error('connect ETIMEDOUT'), 'timeout', false],
-  ])('%s has a word for it', (_what, error, code, answered) => {
-    expect(cacheCode(error)).toEqual({ code, answered });
+  ])('%s has a word for it', (_what, error, code, discarded) => {
+    expect(cacheCode(error)).toEqual({ code, discarded });
   });
 });
 

@@ -4,7 +4,7 @@ import { type Clock, deadline } from '../../core/clock.ts';
 import { BlackstartError, messageOf } from '../../core/errors.ts';
 import type { ProbeContext, ProbedService } from '../probe.ts';
 import { serviceOf } from '../service.ts';
-import { type LedgerSession, type LedgerStore, UnreadableError, type Written } from './store.ts';
+import { type LedgerSession, type LedgerStore, UnreadableError } from './store.ts';
 
 type Driver = typeof import('../../adapters/cache-node.ts');
 
@@ -51,9 +51,6 @@ const infoOf = async (node: CacheNode): Promise<CacheServer> => {
   const sections = await Promise.all(['server', 'replication', 'stats'].map((one) => node.command('INFO', one)));
   return serverOf(sections.map(textOf).join('\r\n'));
 };
-
-/** An answer that refuses: a transaction is carried out as a whole or not at all, and this one was not. */
-const refused = (code: string, by: string, endedMs: number): Written => ({ out: 'fail', code, by, endedMs });
 
 const pageSchema = z.tuple([z.string(), z.array(z.string())]);
 
@@ -219,8 +216,8 @@ const openSession = async (nodes: readonly string[], context: ProbeContext): Pro
         const endedMs = clock.monotonicMs();
         drop(node);
         if (attempt.signal.aborted) return { out: 'info', code: 'timeout', by, endedMs };
-        const { code, answered } = driver.cacheCode(error);
-        return answered ? refused(code, by, endedMs) : { out: 'info', code, by, endedMs };
+        const { code, discarded } = driver.cacheCode(error);
+        return { out: discarded ? 'fail' : 'info', code, by, endedMs };
       }
     },
     async read(copy, since, signal) {
