@@ -260,6 +260,16 @@ describe('residency', () => {
     expect(judged(target, [{ at: () => 'old', copy: { name: 'west', lagMs: 100 } }]).reason).toContain(
       'no copy outside west was looked at',
     );
+    // Found nowhere is not found in the right place.
+    const nowhere = (name: string): Plan => ({
+      name,
+      at: () => 'old',
+      copy: { name, lagMs: Number.POSITIVE_INFINITY },
+    });
+    expect(judged(target, [nowhere('west'), nowhere('east')])).toMatchObject({
+      verdict: 'NOT MEASURED',
+      reason: expect.stringContaining('no record was seen in west'),
+    });
   });
 });
 

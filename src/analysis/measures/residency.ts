@@ -36,6 +36,8 @@ export const residency = defineMeasure({
     if (counts.every(({ copy }) => copy === region)) return none(`no copy outside ${region} was looked at`);
     const elsewhere = counts.filter(({ copy, shown }) => copy !== region && shown > 0).map(({ copy }) => copy);
     const figures = counts.map(({ copy, shown }) => figure(`read in ${copy}`, shown, 'count'));
+    const isHome = counts.some(({ copy, shown }) => copy === region && shown > 0);
+    if (elsewhere.length === 0 && !isHome) return none(`no record was seen in ${region}, nor anywhere else`);
     return elsewhere.length > 0
       ? {
           kind: 'judged',
